@@ -1,0 +1,241 @@
+"""Recipes, and the pipelines that run them. A run of one recipe is a pipeline of one stage."""
+
+import uuid
+from typing import ClassVar
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from .states import Outcome, PipelineStatus, StageStatus
+
+
+class Recipe(models.Model):
+    """What to train and how. Its content stands in revisions, which never change."""
+
+    class Algorithm(models.TextChoices):
+        SFT = "sft", "SFT"
+        DPO = "dpo", "DPO"
+        GRPO = "grpo", "GRPO"
+
+    class Trainer(models.TextChoices):
+        VERL = "verl", "verl"
+        TRL = "trl", "TRL"
+
+    project = models.ForeignKey("common.Project", on_delete=models.PROTECT, related_name="recipes")
+    slug = models.SlugField(_("slug"), max_length=63, unique=True)
+    name = models.CharField(_("name"), max_length=200)
+    algorithm = models.CharField(_("algorithm"), max_length=8, choices=Algorithm.choices)
+    trainer = models.CharField(_("trainer"), max_length=8, choices=Trainer.choices, default=Trainer.VERL)
+    description = models.TextField(_("description"), blank=True)
+    is_template = models.BooleanField(_("built in"), default=False)
+    derived_from = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="derived", verbose_name=_("derived from")
+    )
+    created_by = models.ForeignKey("common.User", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["slug"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class RecipeRevision(models.Model):
+    """One content of a recipe, never changed. `params` maps the trainer's dotted keys to literal values."""
+
+    recipe = models.ForeignKey(Recipe, on_delete=models.PROTECT, related_name="revisions")
+    number = models.PositiveIntegerField(_("number"))
+    base_model = models.CharField(_("base model"), max_length=500)
+    dataset = models.ForeignKey(
+        "datasets.Dataset", on_delete=models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("dataset")
+    )
+    params = models.JSONField(_("parameters"), default=dict, blank=True)
+    created_by = models.ForeignKey("common.User", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["recipe_id", "-number"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["recipe", "number"], name="recipe_revision_number"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.recipe_id}@{self.number}"
+
+
+class Queue(models.Model):
+    """How many stages of one kind of work may run at a time. Dispatch locks the row."""
+
+    name = models.CharField(_("name"), max_length=32, primary_key=True)
+    priority = models.PositiveSmallIntegerField(_("priority"))
+    slots = models.PositiveSmallIntegerField(_("slots"), default=1)
+
+    class Meta:
+        ordering: ClassVar = ["-priority"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Pipeline(models.Model):
+    """A graph of stages."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    project = models.ForeignKey("common.Project", on_delete=models.PROTECT, related_name="pipelines")
+    name = models.CharField(_("name"), max_length=200)
+    description = models.TextField(_("description"), blank=True)
+    status = models.CharField(
+        _("status"), max_length=16, choices=[(s.value, s.value) for s in PipelineStatus], default=PipelineStatus.PENDING
+    )
+    priority = models.PositiveSmallIntegerField(
+        _("priority"), default=5, validators=[MinValueValidator(1), MaxValueValidator(10)]
+    )
+    max_retries = models.PositiveSmallIntegerField(_("retries allowed"), default=0)
+    retry_count = models.PositiveSmallIntegerField(_("retries used"), default=0)
+    version = models.PositiveBigIntegerField(default=0, editable=False)
+    error_message = models.TextField(_("error"), blank=True)
+    created_by = models.ForeignKey("common.User", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    started_at = models.DateTimeField(_("started"), null=True, blank=True)
+    completed_at = models.DateTimeField(_("completed"), null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-created_at"]
+        indexes: ClassVar = [models.Index(fields=["status", "-created_at"])]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Stage(models.Model):
+    """One node of the graph. For training its uuid is the job's and the stream's too."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="stages")
+    name = models.CharField(_("name"), max_length=63)
+    order = models.PositiveIntegerField(_("order"), default=0)
+    kind = models.CharField(_("kind"), max_length=64)
+    params = models.JSONField(_("parameters"), default=dict, blank=True)
+    depends_on = models.ManyToManyField("self", symmetrical=False, blank=True, related_name="dependants")
+    queue = models.CharField(_("queue"), max_length=32)
+    priority = models.PositiveSmallIntegerField(_("priority"), default=5)
+    host = models.ForeignKey(
+        "environments.Host", on_delete=models.PROTECT, null=True, blank=True, related_name="stages",
+        verbose_name=_("host"), help_text=_("Empty: any host."),
+    )
+    timeout_s = models.PositiveIntegerField(_("timeout in seconds"), null=True, blank=True)
+    max_retries = models.PositiveSmallIntegerField(_("retries allowed"), default=0)
+    status = models.CharField(
+        _("status"), max_length=16, choices=[(s.value, s.value) for s in StageStatus], default=StageStatus.PENDING
+    )
+    version = models.PositiveBigIntegerField(default=0, editable=False)
+    not_before = models.DateTimeField(_("not before"), null=True, blank=True)
+    waiting_for = models.CharField(_("waiting for"), max_length=500, blank=True)
+    result = models.JSONField(_("result"), null=True, blank=True)
+    error_message = models.TextField(_("error"), blank=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    queued_at = models.DateTimeField(_("queued"), null=True, blank=True)
+    started_at = models.DateTimeField(_("started"), null=True, blank=True)
+    completed_at = models.DateTimeField(_("completed"), null=True, blank=True)
+    changed_at = models.DateTimeField(_("status since"), null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["pipeline_id", "order"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["pipeline", "name"], name="stage_name_in_pipeline"),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["status", "queue", "-priority", "queued_at"]),
+            models.Index(fields=["host", "status"]),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Attempt(models.Model):
+    """One try at a stage, made when the stage is queued. Its id is the task id."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="attempts")
+    number = models.PositiveIntegerField(_("number"))
+    host = models.ForeignKey(
+        "environments.Host", on_delete=models.PROTECT, null=True, blank=True, related_name="attempts"
+    )
+    folder = models.CharField(_("folder"), max_length=1000, blank=True, help_text=_("Absolute, on the host."))
+    launch_token = models.CharField(max_length=64, editable=False)
+    handle = models.JSONField(_("handle"), null=True, blank=True, help_text=_("Process id, start time, boot id."))
+    worker = models.CharField(_("worker"), max_length=100, blank=True)
+    sent_at = models.DateTimeField(_("sent"), null=True, blank=True)
+    stop_sent_at = models.DateTimeField(_("stop sent"), null=True, blank=True)
+    created_at = models.DateTimeField(_("queued"), auto_now_add=True)
+    started_at = models.DateTimeField(_("started"), null=True, blank=True)
+    completed_at = models.DateTimeField(_("completed"), null=True, blank=True)
+    exit_code = models.IntegerField(_("exit code"), null=True, blank=True)
+    outcome = models.CharField(
+        _("outcome"), max_length=16, blank=True, choices=[(o.value, o.value) for o in Outcome]
+    )
+    reason = models.TextField(_("reason"), blank=True)
+    resumed_from_step = models.BigIntegerField(_("resumed from step"), null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["stage_id", "number"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["stage", "number"], name="attempt_number"),
+            models.UniqueConstraint(
+                fields=["stage"], condition=models.Q(outcome=""), name="attempt_one_open_a_stage"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.stage_id}#{self.number}"
+
+
+class Job(models.Model):
+    """The training face of a stage: what was trained, on what, and with which result."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    stage = models.OneToOneField(Stage, on_delete=models.CASCADE, related_name="job")
+    stream = models.OneToOneField("monitoring.Stream", on_delete=models.CASCADE, related_name="job")
+    project = models.ForeignKey("common.Project", on_delete=models.PROTECT, related_name="jobs")
+    name = models.CharField(_("name"), max_length=200)
+    recipe_revision = models.ForeignKey(RecipeRevision, on_delete=models.PROTECT, related_name="jobs")
+    dataset_version = models.ForeignKey(
+        "datasets.DatasetVersion", on_delete=models.PROTECT, null=True, blank=True, related_name="jobs"
+    )
+    overrides = models.JSONField(_("overrides"), default=dict, blank=True)
+    config = models.JSONField(_("compiled configuration"), default=dict, blank=True)
+    command = models.JSONField(_("command"), default=list, blank=True)
+    target_step = models.PositiveBigIntegerField(_("target step"), null=True, blank=True)
+    final_metrics = models.JSONField(_("final metrics"), default=dict, blank=True)
+    final_step = models.BigIntegerField(_("final step"), null=True, blank=True)
+    health_score = models.PositiveSmallIntegerField(_("health"), null=True, blank=True)
+    checkpoints = models.JSONField(_("checkpoints"), default=list, blank=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["-created_at"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Transition(models.Model):
+    """The audit row of one change of status. Written by `transitions` alone."""
+
+    pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="transitions")
+    stage = models.ForeignKey(Stage, on_delete=models.CASCADE, null=True, blank=True, related_name="transitions")
+    attempt = models.PositiveIntegerField(_("attempt"), null=True, blank=True)
+    from_status = models.CharField(_("from"), max_length=16)
+    to_status = models.CharField(_("to"), max_length=16)
+    reason = models.TextField(_("reason"), blank=True)
+    actor = models.CharField(_("actor"), max_length=150, blank=True, help_text=_("A user name, or the part that acted."))
+    at = models.DateTimeField(_("at"), auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.from_status} -> {self.to_status}"

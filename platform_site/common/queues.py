@@ -1,0 +1,15 @@
+"""Queue names and their priority: the one list that actors, dispatch and pages share."""
+
+from typing import Final
+
+TRAINING: Final = "training"
+EVALUATION: Final = "evaluation"
+PREPROCESSING: Final = "preprocessing"
+DEFAULT: Final = "default"
+MAINTENANCE: Final = "maintenance"
+CONTROL: Final = "control"
+"""The platform's own ticks. No stage ever waits here."""
+
+PRIORITY: Final[dict[str, int]] = {TRAINING: 10, EVALUATION: 7, PREPROCESSING: 6, DEFAULT: 5, MAINTENANCE: 3}
+STAGE_QUEUES: Final = tuple(PRIORITY)
+ALL_QUEUES: Final = (*STAGE_QUEUES, CONTROL)
