@@ -14,12 +14,20 @@ class Host(models.Model):
     project = models.ForeignKey("common.Project", on_delete=models.PROTECT, related_name="hosts")
     name = models.SlugField(_("name"), max_length=63, unique=True)
     kind = models.CharField(_("kind"), max_length=16, choices=Kind.choices, default=Kind.LOCAL)
-    root = models.CharField(_("root folder"), max_length=1000, help_text=_("Run folders live below it. Absolute."))
+    root = models.CharField(
+        _("root folder"), max_length=1000, help_text=_("Run folders live below it. Absolute.")
+    )
     python = models.CharField(
-        _("training Python"), max_length=1000, blank=True, help_text=_("Empty: the checkout's own environment.")
+        _("training Python"),
+        max_length=1000,
+        blank=True,
+        help_text=_("Empty: the checkout's own environment."),
     )
     slots = models.PositiveSmallIntegerField(
-        _("slots"), default=1, validators=[MinValueValidator(1)], help_text=_("How many runs may share it at a time.")
+        _("slots"),
+        default=1,
+        validators=[MinValueValidator(1)],
+        help_text=_("How many runs may share it at a time."),
     )
     enabled = models.BooleanField(_("enabled"), default=True)
     unreachable_since = models.DateTimeField(_("unreachable since"), null=True, blank=True)

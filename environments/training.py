@@ -1,0 +1,72 @@
+"""Whether a host can train: the state of its training environment."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+from django.utils.translation import gettext as _
+
+from environments.models import Host
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """`status` is ready, installing, failed or missing; `percent` 0-100 while installing, where known."""
+
+    status: str
+    message: str
+    python: str | None = None
+    percent: int | None = None
+    log: str = ""
+
+    @property
+    def ready(self) -> bool:
+        return self.status == "ready"
+
+
+def state(host: Host) -> TrainingState:
+    """Read afresh each time: the set-up runs beside the platform and writes its state file as it goes."""
+    python = host.python or settings.TRAINING_PYTHON
+    if python:
+        if os.access(python, os.X_OK):
+            return TrainingState("ready", _("Set by hand."), python)
+        return TrainingState("failed", _("%(path)s is not an executable Python.") % {"path": python})
+    return _own_environment(Path(settings.CHECKOUT_DIR) / ".training" / "state.json")
+
+
+def _own_environment(file: Path) -> TrainingState:
+    try:
+        saved = json.loads(file.read_bytes())
+        status, message = str(saved["status"]), str(saved.get("message", ""))
+        pid, percent, log = int(saved.get("pid") or 0), saved.get("percent"), str(saved.get("log", ""))
+        python = str(saved.get("python") or "") or None
+    except FileNotFoundError:
+        return TrainingState(
+            "missing",
+            _(
+                "The training environment is not set up. Run bin/up."
+            ),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return TrainingState(
+            "failed", _("%(path)s cannot be read: %(error)s") % {"path": file, "error": error}
+        )
+    if status == "ready" and not (python and os.access(python, os.X_OK)):
+        return TrainingState("missing", _("The training environment has gone. Run bin/up again."), log=log)
+    if status == "installing" and not _alive(pid):
+        return TrainingState(
+            "failed", _("The set-up of the training environment was interrupted. Run bin/up again."), log=log
+        )
+    return TrainingState(status, message, python, percent if isinstance(percent, int) else None, log)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return pid > 0

@@ -1,0 +1,68 @@
+"""What the platform asks of a host. Nothing above this line knows whether a file is local."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class FileStat:
+    """`size` in bytes, `mtime_ns` in nanoseconds since the epoch by the host's clock."""
+
+    size: int
+    inode: int
+    mtime_ns: int
+    is_file: bool
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+
+class Transport(Protocol):
+    """Files and processes of one host. Paths are absolute there.
+
+    Every method raises `Unreachable` when the host does not answer in its time, `TransportError` when it
+    refuses (no space, no rights), and takes no database connection: call it outside transactions.
+    """
+
+    def read(self, path: str, offset: int = 0, limit: int = 1 << 20) -> bytes:
+        """At most `limit` bytes from `offset`. Raises FileNotFoundError."""
+
+    def stat(self, path: str) -> FileStat | None:
+        """None when there is nothing."""
+
+    def list(self, path: str) -> list[str]:
+        """Names in a folder, sorted; empty when there is no folder."""
+
+    def write(self, path: str, data: bytes, mode: int = 0o600) -> None:
+        """Whole and atomically (readers see the old or the new file); makes parent folders, 0700."""
+
+    def create_exclusive(self, path: str, data: bytes) -> bool:
+        """Create with content, or answer False when the name is taken. Never both."""
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a file or folder; nothing there is fine."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        input: bytes = b"",
+        timeout_s: float = 30,
+    ) -> CommandResult:
+        """Run to its end, without a shell. `env` is the whole environment."""
+
+    def probe(self, folders: Sequence[str]) -> list[dict[str, Any]]:
+        """One `platform_runtime.probe` answer a folder, in one round trip."""
+
+    def stop(self, folder: str) -> str:
+        """Ask the runner of an attempt to end its command: "signalled" or "not_running"."""
+
+    def kill(self, folder: str) -> list[int]:
+        """End by force whatever an attempt left running; process ids that survived."""
