@@ -4,6 +4,7 @@ import uuid
 from typing import ClassVar
 
 from django.db import models
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 
@@ -13,6 +14,11 @@ class Stream(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     project = models.ForeignKey("common.Project", on_delete=models.PROTECT, related_name="streams")
     version = models.PositiveBigIntegerField(default=0, help_text="Grows with each sync that changed something.")
+    rebased_version = models.PositiveBigIntegerField(
+        default=0, help_text="Whoever read up to an older version must read the whole series again."
+    )
+    names = models.JSONField(_("metric names"), default=list, blank=True, help_text="Sorted.")
+    warnings = models.JSONField(_("warnings"), default=list, blank=True)
     target_step = models.PositiveBigIntegerField(_("target step"), null=True, blank=True)
     last_step = models.BigIntegerField(_("last step"), null=True, blank=True)
     has_anomaly = models.BooleanField(_("anomaly"), default=False)
@@ -33,8 +39,13 @@ class Segment(models.Model):
     attempt = models.PositiveIntegerField(_("attempt"))
     path = models.CharField(_("path"), max_length=1000, help_text="Absolute, on the host of the attempt.")
     offset = models.PositiveBigIntegerField(_("offset"), default=0)
-    generation = models.PositiveIntegerField(_("generation"), default=0)
+    generation = models.PositiveIntegerField(
+        _("generation"), default=0, help_text="Grows when the file was replaced or cut, and is read from 0 again."
+    )
     fingerprint = models.CharField(_("fingerprint"), max_length=128, blank=True)
+    skip_from = models.PositiveBigIntegerField(
+        _("over-long line at"), null=True, blank=True, help_text="The offset stands inside a line that is passed over."
+    )
     resumed_from = models.BigIntegerField(_("resumed from step"), null=True, blank=True)
     first_step = models.BigIntegerField(_("first step"), null=True, blank=True)
     last_step = models.BigIntegerField(_("last step"), null=True, blank=True)
@@ -48,3 +59,76 @@ class Segment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.stream_id}#{self.attempt}"
+
+
+class MetricRow(models.Model):
+    """One step as logged: all lines of that step in one attempt's file, the last value of each metric.
+
+    `values` is JSON {name: number}, with "NaN", "Infinity" and "-Infinity" as strings. `since` is the stream's
+    version that brought the step, `version` the one that changed it last, and `late` (JSON {name: version})
+    names what came after `since`: a listener that read up to a version gets exactly what is newer.
+    """
+
+    segment = models.ForeignKey(Segment, on_delete=models.CASCADE, related_name="rows", db_index=False)
+    step = models.BigIntegerField(_("step"))
+    time = models.FloatField(_("time"), null=True, help_text="Seconds since the epoch, by the trainer's clock.")
+    values = models.BinaryField(_("values"))
+    anomaly_type = models.CharField(_("anomaly type"), max_length=64, blank=True)
+    anomaly_message = models.TextField(_("anomaly message"), blank=True)
+    since = models.PositiveBigIntegerField()
+    version = models.PositiveBigIntegerField()
+    late = models.BinaryField(null=True)
+
+    class Meta:
+        ordering: ClassVar = ["segment_id", "step"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["segment", "step"], name="metric_row_step"),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["segment", "version"], name="metric_row_version"),
+            models.Index(fields=["segment", "step"], condition=~Q(anomaly_type=""), name="metric_row_anomaly"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.segment_id}@{self.step}"
+
+
+class MetricBucket(models.Model):
+    """What the rows of one bucket come to: at `level` k the steps [index * 4^k, (index + 1) * 4^k).
+
+    `cells` is JSON {name: cell}, see `monitoring.store.cells`. Written in the transaction of the rows.
+    """
+
+    segment = models.ForeignKey(Segment, on_delete=models.CASCADE, related_name="buckets", db_index=False)
+    level = models.PositiveSmallIntegerField(_("level"))
+    index = models.BigIntegerField(_("index"))
+    rows = models.PositiveBigIntegerField(_("rows"))
+    cells = models.BinaryField(_("cells"))
+
+    class Meta:
+        ordering: ClassVar = ["segment_id", "level", "index"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["segment", "level", "index"], name="metric_bucket_index"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.segment_id}/{self.level}/{self.index}"
+
+
+class BadLine(models.Model):
+    """A line that could not be used: where it stands, why, and its beginning. The first hundred of a segment."""
+
+    segment = models.ForeignKey(Segment, on_delete=models.CASCADE, related_name="quarantine")
+    generation = models.PositiveIntegerField(_("generation"))
+    offset = models.PositiveBigIntegerField(_("offset"))
+    reason = models.CharField(_("reason"), max_length=200)
+    excerpt = models.CharField(_("begins with"), max_length=400, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["segment_id", "generation", "offset"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["segment", "generation", "offset"], name="bad_line_offset"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.segment_id}:{self.offset}"
