@@ -1,49 +1,278 @@
-"""Skeleton settings; being replaced."""
+"""Every setting of the platform, in one file. A wrong value of the environment stops the start with one line."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-BASE_DIR = Path(__file__).resolve().parent.parent
-DATA_DIR = Path(os.environ.get("ANNEAL_DATA_DIR", BASE_DIR / "var")).resolve()
-SECRET_KEY = os.environ.get("ANNEAL_SECRET_KEY", "skeleton")
+import dj_database_url
+import django_stubs_ext
+from csp.constants import NONE, SELF
+from django.utils.translation import gettext_lazy as _
+
+from . import environ
+
+django_stubs_ext.monkeypatch()
+
+env = environ.Environ(os.environ)
+
+# --- Where things are -------------------------------------------------------------------------------------
+
+BASE_DIR = environ.CHECKOUT
+CHECKOUT_DIR = BASE_DIR
+DATA_DIR: Path = environ.data_dir(env)
+environ.make_private(DATA_DIR)
+
+ANNEAL_PORT: int = env.read("ANNEAL_PORT", 8000, environ.port)
+TRAINING_PYTHON: str = env.read("ANNEAL_TRAINING_PYTHON", "", environ.program)
+"""Empty: the training environment that the set-up script makes in the checkout."""
+OTLP_ENDPOINT: str = env.read("ANNEAL_OTLP_ENDPOINT", "", environ.http_url)
+
+# --- Secrets ----------------------------------------------------------------------------------------------
+
+SECRET_KEY: str = env.read("ANNEAL_SECRET_KEY", "", environ.secret) or environ.kept_secret(
+    DATA_DIR / "secret_key", environ.new_secret_key
+)
+FERNET_KEYS: list[str] = env.read("ANNEAL_FERNET_KEYS", [], environ.fernet_keys) or environ.fernet_keys(
+    environ.kept_secret(DATA_DIR / "fernet_keys", environ.new_fernet_key)
+)
+"""The first encrypts; all decrypt."""
+
+# --- Web --------------------------------------------------------------------------------------------------
+
 DEBUG = False
-ALLOWED_HOSTS = ["*"]
+ALLOWED_HOSTS: list[str] = env.read("ANNEAL_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"], environ.hosts)
+ROOT_URLCONF = "platform_site.urls"
+ASGI_APPLICATION = "platform_site.asgi.application"
+HTTPS: bool = env.read("ANNEAL_HTTPS", False, environ.flag)
+"""Whether people reach the platform by https, through a proxy that sets X-Forwarded-Proto."""
+
 INSTALLED_APPS = [
+    "platform_site.common",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    "rest_framework",
+    "axes",
     "channels",
+    "csp",
     "django_dramatiq",
-    "platform_site.common",
+    "django_filters",
+    "django_htmx",
+    "drf_spectacular",
+    "knox",
+    "rest_framework",
+    "template_partials",
     "platform_site",
     "environments",
     "datasets",
     "monitoring",
     "pipelines",
 ]
+
 MIDDLEWARE = [
+    "platform_site.middleware.RequestLog",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "platform_site.middleware.ApiSlash",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
-ROOT_URLCONF = "platform_site.urls"
-AUTH_USER_MODEL = "common.User"
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": DATA_DIR / "db.sqlite3"}}
-USE_TZ = True
-TIME_ZONE = "UTC"
-STATIC_URL = "/static/"
-TEMPLATES = [
+
+TEMPLATES: list[dict[str, Any]] = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "DIRS": [BASE_DIR / "templates"],
         "APP_DIRS": True,
-        "OPTIONS": {"context_processors": ["django.template.context_processors.request", "django.contrib.auth.context_processors.auth", "django.contrib.messages.context_processors.messages"]},
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.template.context_processors.i18n",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
     }
 ]
-DRAMATIQ_BROKER = {"BROKER": "dramatiq.brokers.redis.RedisBroker", "OPTIONS": {"url": "redis://127.0.0.1:6379"}, "MIDDLEWARE": []}
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [folder for folder in (BASE_DIR / "static", BASE_DIR / "static-vendor") if folder.is_dir()]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+MEDIA_ROOT = DATA_DIR / "uploads"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024**2
+FILE_UPLOAD_PERMISSIONS = 0o600
+FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "connect-src": [SELF],
+        "img-src": [SELF],
+        "font-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_NAME = "anneal_session"
+SESSION_COOKIE_AGE = 14 * 24 * 3600
+SESSION_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_NAME = "anneal_csrf"
+CSRF_COOKIE_SECURE = HTTPS
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+# W004, W008, W012, W016 ask for https, which the platform cannot give itself: it serves http on loopback, and
+# ANNEAL_HTTPS turns all four on behind a proxy. W005 and W021 would speak for domains that are not ours alone.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+if not HTTPS:
+    SILENCED_SYSTEM_CHECKS += ["security.W004", "security.W008", "security.W012", "security.W016"]
+
+# --- People -----------------------------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "common.User"
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "login"
+
+# Guessing is stopped by account and by address. The address is the connection's: X-Forwarded-For is not trusted.
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = ["username", "ip_address"]
+AXES_RESET_ON_SUCCESS = True
+AXES_VERBOSE = False
+
+# --- API --------------------------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "knox.auth.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_FILTER_BACKENDS": ["rest_framework.filters.SearchFilter", "rest_framework.filters.OrderingFilter"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+REST_KNOX = {"TOKEN_TTL": timedelta(days=30), "AUTH_HEADER_PREFIX": "Token"}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Anneal",
+    "DESCRIPTION": "A control room for LLM post-training with verl.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+}
+
+# --- Database ---------------------------------------------------------------------------------------------
+
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+DATABASE_URL: str = env.read("ANNEAL_DATABASE_URL", "", environ.database_url)
+if DATABASE_URL:
+    postgresql: dict[str, Any] = {**dj_database_url.parse(DATABASE_URL)}
+    postgresql["CONN_MAX_AGE"] = 0  # the pool keeps connections, a thread keeps none
+    postgresql["OPTIONS"] = {
+        "connect_timeout": 10,
+        **postgresql.get("OPTIONS", {}),
+        "pool": {"min_size": 1, "max_size": 8, "timeout": 20, "max_idle": 120},
+    }
+    DATABASES: dict[str, dict[str, Any]] = {"default": postgresql}
+else:
+    environ.refuse_network_file_system(DATA_DIR)
+    DATABASES = {
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": DATA_DIR / "anneal.sqlite3",
+            "CONN_MAX_AGE": 0,
+            "OPTIONS": {
+                "timeout": 20,
+                "transaction_mode": "IMMEDIATE",
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+            },
+        }
+    }
+
+# --- Redis: messages between processes ----------------------------------------------------------------------
+
+REDIS_IS_EMBEDDED: bool = not env.read("ANNEAL_REDIS_URL", "", environ.redis_url)
+REDIS_URL: str = env.read("ANNEAL_REDIS_URL", environ.embedded_redis_url(DATA_DIR), environ.redis_url)
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": "anneal-live"},
+    }
+}
+DRAMATIQ_BROKER = {
+    "BROKER": "platform_site.broker.Broker",
+    "OPTIONS": {"url": REDIS_URL},
+    "MIDDLEWARE": [
+        "dramatiq.middleware.AgeLimit",
+        "dramatiq.middleware.TimeLimit",
+        "dramatiq.middleware.ShutdownNotifications",
+        "dramatiq.middleware.Retries",
+        "django_dramatiq.middleware.DbConnectionsMiddleware",
+        "platform_site.broker.WorkerRegistry",
+    ],
+}
+DRAMATIQ_ENCODER = "dramatiq.encoder.JSONEncoder"
+
+# --- Language and time --------------------------------------------------------------------------------------
+
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE: str = env.read("ANNEAL_TIME_ZONE", "UTC", environ.time_zone)
+
+# --- Logs: one line of JSON a record, on stderr; the supervisor gives each process its file ------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": "platform_site.logs.JsonLine"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {
+        "django": {"handlers": [], "level": "INFO", "propagate": True},
+        "django.server": {"handlers": [], "level": "WARNING", "propagate": True},
+        "uvicorn": {"handlers": [], "level": "INFO", "propagate": True},
+        # Every request is logged once, by platform_site.middleware.RequestLog.
+        "uvicorn.access": {"handlers": [], "level": "WARNING", "propagate": True},
+        "django.request": {"handlers": [], "level": "ERROR", "propagate": True},
+        "dramatiq": {"handlers": [], "level": "WARNING", "propagate": True},
+        "axes": {"handlers": [], "level": "WARNING", "propagate": True},
+        "watchfiles": {"handlers": [], "level": "WARNING", "propagate": True},
+        "httpx": {"handlers": [], "level": "WARNING", "propagate": True},
+        "paramiko": {"handlers": [], "level": "WARNING", "propagate": True},
+    },
+}

@@ -1,0 +1,66 @@
+"""What happens to every request: one line in the log, and API addresses with or without the trailing slash."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from django.http import HttpRequest, HttpResponseBase
+from django.utils.functional import LazyObject, empty
+
+log = logging.getLogger("anneal.request")
+
+QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Asked for every few seconds by machines: logged only when they fail."""
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+
+class RequestLog:
+    """Logs method, path, status, time and user. Never the query, headers or body: they can hold secrets."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        start = time.monotonic()
+        response = self.get_response(request)
+        if request.path not in QUIET or response.status_code >= 500:
+            log.log(
+                logging.ERROR if response.status_code >= 500 else logging.INFO,
+                "%s %s %s",
+                request.method,
+                request.path,
+                response.status_code,
+                extra={
+                    "method": request.method,
+                    "path": request.path,
+                    "status": response.status_code,
+                    "ms": round((time.monotonic() - start) * 1000, 1),
+                    "user": _known_user(request),
+                    "address": request.META.get("REMOTE_ADDR"),
+                },
+            )
+        return response
+
+
+def _known_user(request: HttpRequest) -> int | None:
+    """The user's key if the view looked the user up; the log asks no question of the database."""
+    user = request.__dict__.get("user")
+    if user is None or (isinstance(user, LazyObject) and user._wrapped is empty):
+        return None
+    key = getattr(user, "pk", None)
+    return key if isinstance(key, int) else None
+
+
+class ApiSlash:
+    """Serves `/api/v1/x` as `/api/v1/x/`: a redirect would lose the body of a POST."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.path_info.startswith("/api/v1/") and not request.path_info.endswith("/"):
+            request.path_info += "/"
+            request.path += "/"
+        return self.get_response(request)

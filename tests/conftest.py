@@ -1,0 +1,52 @@
+"""What every test has: a data folder of its own, a real Valkey, an empty database. Nothing of the platform is patched."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import django
+import pytest
+
+# Before Django's settings are read. Each xdist worker is a process, so each has its own folder and its own Valkey.
+SANDBOX = Path(tempfile.mkdtemp(prefix="anneal-test-"))
+for name in [name for name in os.environ if name.startswith("ANNEAL_") and name not in (
+    "ANNEAL_DATABASE_URL", "ANNEAL_TRAINING_PYTHON"
+)]:
+    del os.environ[name]
+os.environ["ANNEAL_DATA_DIR"] = str(SANDBOX / "data")
+os.environ["DJANGO_SETTINGS_MODULE"] = "platform_site.settings"
+
+from django.conf import settings  # noqa: E402  the sandbox stands first
+
+# Pages are tested as they are in the tree, without a collectstatic before; fast hashes, as no test guesses passwords.
+settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+django.setup()
+
+import redis  # noqa: E402
+
+from platform_site import valkey  # noqa: E402
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(SANDBOX, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[valkey.Server]:
+    """The embedded Valkey, as the supervisor runs it, on the socket that the settings name."""
+    server = valkey.Server(Path(settings.DATA_DIR))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _clean_redis(valkey_server: valkey.Server) -> Iterator[None]:
+    """No test sees another's messages."""
+    yield
+    if valkey_server.running:
+        with redis.Redis(unix_socket_path=str(valkey_server.socket)) as client:
+            client.flushall()
