@@ -1,0 +1,96 @@
+"""How statuses, times, durations and numbers read on a page. Pure, apart from the active language."""
+
+import math
+from datetime import datetime
+from typing import Final
+
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+STATUS_LABELS: Final[dict[str, Promise]] = {
+    "pending": gettext_lazy("Pending"),
+    "queued": gettext_lazy("Queued"),
+    "starting": gettext_lazy("Starting"),
+    "running": gettext_lazy("Running"),
+    "cancelling": gettext_lazy("Cancelling"),
+    "completed": gettext_lazy("Completed"),
+    "failed": gettext_lazy("Failed"),
+    "paused": gettext_lazy("Paused"),
+    "cancelled": gettext_lazy("Cancelled"),
+    "skipped": gettext_lazy("Skipped"),
+    "lost": gettext_lazy("Lost"),
+    "unreachable": gettext_lazy("Unreachable"),
+    # An attempt's outcome, and the training environment's states.
+    "succeeded": gettext_lazy("Succeeded"),
+    "ready": gettext_lazy("Ready"),
+    "installing": gettext_lazy("Installing"),
+    "missing": gettext_lazy("Not installed"),
+}
+
+SHAPES: Final[dict[str, str]] = {
+    "succeeded": "completed",
+    "ready": "completed",
+    "installing": "running",
+    "missing": "pending",
+    "unreachable": "lost",
+}
+"""Statuses that look like another one."""
+
+MINUTE: Final = 60
+HOUR: Final = 3600
+DAY: Final = 86400
+
+
+def status_label(status: str) -> str:
+    return str(STATUS_LABELS.get(status, status))
+
+
+def status_shape(status: str) -> str:
+    """Which icon and colour a status has: a key of the sprite and of the style sheet."""
+    shape = SHAPES.get(status, status)
+    return shape if shape in STATUS_LABELS else "pending"
+
+
+def duration(seconds: float | None) -> str:
+    """`72.4` as `1 min 12 s`: two units at most, the larger first. Empty for None."""
+    if seconds is None or not math.isfinite(seconds):
+        return ""
+    whole = max(0, int(seconds))
+    if whole < MINUTE:
+        return _("%(s)s s") % {"s": whole}
+    if whole < HOUR:
+        return _("%(m)s min %(s)s s") % {"m": whole // MINUTE, "s": whole % MINUTE}
+    if whole < DAY:
+        return _("%(h)s h %(m)s min") % {"h": whole // HOUR, "m": whole % HOUR // MINUTE}
+    return _("%(d)s d %(h)s h") % {"d": whole // DAY, "h": whole % DAY // HOUR}
+
+
+def ago(at: datetime, now: datetime | None = None) -> str:
+    """How long ago, in the words that core.js uses too when it keeps the text fresh."""
+    seconds = ((now or timezone.now()) - at).total_seconds()
+    if seconds < MINUTE:
+        return _("just now")
+    if seconds < HOUR:
+        return _("{n} min ago").replace("{n}", str(int(seconds // MINUTE)))
+    if seconds < DAY:
+        return _("{n} h ago").replace("{n}", str(int(seconds // HOUR)))
+    if seconds < 30 * DAY:
+        return _("{n} d ago").replace("{n}", str(int(seconds // DAY)))
+    return date_format(timezone.localtime(at), "Y-m-d")
+
+
+def metric_value(value: object) -> str:
+    """A metric at four significant digits; NaN and the infinities (strings on the wire) as they are."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("∞" if value > 0 else "-∞")
+    if float(value).is_integer() and abs(value) < 1e6:
+        return str(int(value))
+    magnitude = abs(value)
+    if magnitude >= 1e6 or magnitude < 1e-3:
+        return f"{value:.3e}"
+    return f"{value:.4g}"

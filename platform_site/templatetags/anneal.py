@@ -1,0 +1,94 @@
+"""The tags and filters that our templates share."""
+
+from datetime import datetime
+from typing import Any
+
+from django import template
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from platform_site import display
+
+register = template.Library()
+
+THEMES = ("auto", "light", "dark")
+
+
+@register.simple_tag
+def icon(name: str, extra: str = "") -> SafeString:
+    """A decorative drawing of the sprite (partials/sprite.html); what it says must stand beside it as text."""
+    return format_html(
+        '<svg class="icon {}" width="16" height="16" aria-hidden="true" focusable="false"><use href="#i-{}"/></svg>',
+        extra, name,
+    )
+
+
+@register.simple_tag
+def status_pill(status: str, label: str = "") -> SafeString:
+    """Icon, colour and word: never colour alone."""
+    shape = display.status_shape(status)
+    return format_html(
+        '<span class="status" data-shape="{}">{}<span>{}</span></span>',
+        shape, icon(shape), label or display.status_label(status),
+    )
+
+
+@register.filter
+def status_label(status: str) -> str:
+    return display.status_label(status)
+
+
+@register.filter
+def duration(seconds: float | None) -> str:
+    return display.duration(seconds)
+
+
+@register.filter
+def metric_value(value: object) -> str:
+    return display.metric_value(value)
+
+
+@register.filter
+def percent(fraction: float | None) -> str:
+    """`0.5` as `50`. Rounded down: nothing says 100 before it is done."""
+    return str(int(max(0.0, min(1.0, fraction or 0.0)) * 100))
+
+
+@register.simple_tag
+def ago(at: datetime | None) -> SafeString | str:
+    """A moment, as the time passed since. core.js keeps it fresh and puts the local time in its title."""
+    if at is None:
+        return "–"
+    return format_html('<time datetime="{}" data-ago>{}</time>', at.isoformat(), display.ago(at))
+
+
+@register.simple_tag
+def elapsed(started: datetime | None, ended: datetime | None = None) -> SafeString | str:
+    """How long something took; while it still goes on, core.js lets it count."""
+    if started is None:
+        return "–"
+    if ended is not None:
+        return display.duration((ended - started).total_seconds())
+    text = display.duration((timezone.now() - started).total_seconds())
+    return format_html('<time datetime="{}" data-elapsed>{}</time>', started.isoformat(), text)
+
+
+@register.simple_tag(takes_context=True)
+def theme(context: dict[str, Any]) -> str:
+    """The theme that the visitor chose; it travels in a cookie, so that no page flashes in the wrong one."""
+    request = context.get("request")
+    chosen = request.COOKIES.get("theme", "auto") if request is not None else "auto"
+    return chosen if chosen in THEMES else "auto"
+
+
+@register.simple_tag(takes_context=True)
+def section(context: dict[str, Any]) -> str:
+    """The first part of the page's address: which entry of the navigation is the current one."""
+    request = context.get("request")
+    return request.path.strip("/").split("/")[0] if request is not None else ""
+
+
+@register.filter
+def lookup(mapping: dict[str, Any], key: str) -> Any:
+    return mapping.get(key, "") if mapping else ""
