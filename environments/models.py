@@ -14,9 +14,7 @@ class Host(models.Model):
     project = models.ForeignKey("common.Project", on_delete=models.PROTECT, related_name="hosts")
     name = models.SlugField(_("name"), max_length=63, unique=True)
     kind = models.CharField(_("kind"), max_length=16, choices=Kind.choices, default=Kind.LOCAL)
-    root = models.CharField(
-        _("root folder"), max_length=1000, help_text=_("Run folders live below it. Absolute.")
-    )
+    root = models.CharField(_("root folder"), max_length=1000, help_text=_("Run folders live below it. Absolute."))
     python = models.CharField(
         _("training Python"),
         max_length=1000,

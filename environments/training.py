@@ -45,14 +45,10 @@ def _own_environment(file: Path) -> TrainingState:
     except FileNotFoundError:
         return TrainingState(
             "missing",
-            _(
-                "The training environment is not set up. Run bin/up."
-            ),
+            _("The training environment is not set up. Run bin/up."),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return TrainingState(
-            "failed", _("%(path)s cannot be read: %(error)s") % {"path": file, "error": error}
-        )
+        return TrainingState("failed", _("%(path)s cannot be read: %(error)s") % {"path": file, "error": error})
     if status == "ready" and not (python and os.access(python, os.X_OK)):
         return TrainingState("missing", _("The training environment has gone. Run bin/up again."), log=log)
     if status == "installing" and not _alive(pid):

@@ -30,7 +30,12 @@ class Recipe(models.Model):
     description = models.TextField(_("description"), blank=True)
     is_template = models.BooleanField(_("built in"), default=False)
     derived_from = models.ForeignKey(
-        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="derived", verbose_name=_("derived from")
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="derived",
+        verbose_name=_("derived from"),
     )
     created_by = models.ForeignKey("common.User", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
@@ -49,7 +54,12 @@ class RecipeRevision(models.Model):
     number = models.PositiveIntegerField(_("number"))
     base_model = models.CharField(_("base model"), max_length=500)
     dataset = models.ForeignKey(
-        "datasets.Dataset", on_delete=models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("dataset")
+        "datasets.Dataset",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("dataset"),
     )
     params = models.JSONField(_("parameters"), default=dict, blank=True)
     created_by = models.ForeignKey("common.User", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
@@ -87,7 +97,10 @@ class Pipeline(models.Model):
     name = models.CharField(_("name"), max_length=200)
     description = models.TextField(_("description"), blank=True)
     status = models.CharField(
-        _("status"), max_length=16, choices=[(s.value, s.value) for s in PipelineStatus], default=PipelineStatus.PENDING
+        _("status"),
+        max_length=16,
+        choices=[(s.value, s.value) for s in PipelineStatus],
+        default=PipelineStatus.PENDING,
     )
     priority = models.PositiveSmallIntegerField(
         _("priority"), default=5, validators=[MinValueValidator(1), MaxValueValidator(10)]
@@ -122,13 +135,21 @@ class Stage(models.Model):
     queue = models.CharField(_("queue"), max_length=32)
     priority = models.PositiveSmallIntegerField(_("priority"), default=5)
     host = models.ForeignKey(
-        "environments.Host", on_delete=models.PROTECT, null=True, blank=True, related_name="stages",
-        verbose_name=_("host"), help_text=_("Empty: any host."),
+        "environments.Host",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="stages",
+        verbose_name=_("host"),
+        help_text=_("Empty: any host."),
     )
     timeout_s = models.PositiveIntegerField(_("timeout in seconds"), null=True, blank=True)
     max_retries = models.PositiveSmallIntegerField(_("retries allowed"), default=0)
     status = models.CharField(
-        _("status"), max_length=16, choices=[(s.value, s.value) for s in StageStatus], default=StageStatus.PENDING
+        _("status"),
+        max_length=16,
+        choices=[(s.value, s.value) for s in StageStatus],
+        default=StageStatus.PENDING,
     )
     version = models.PositiveBigIntegerField(default=0, editable=False)
     not_before = models.DateTimeField(_("not before"), null=True, blank=True)
@@ -174,9 +195,7 @@ class Attempt(models.Model):
     started_at = models.DateTimeField(_("started"), null=True, blank=True)
     completed_at = models.DateTimeField(_("completed"), null=True, blank=True)
     exit_code = models.IntegerField(_("exit code"), null=True, blank=True)
-    outcome = models.CharField(
-        _("outcome"), max_length=16, blank=True, choices=[(o.value, o.value) for o in Outcome]
-    )
+    outcome = models.CharField(_("outcome"), max_length=16, blank=True, choices=[(o.value, o.value) for o in Outcome])
     reason = models.TextField(_("reason"), blank=True)
     resumed_from_step = models.BigIntegerField(_("resumed from step"), null=True, blank=True)
 
@@ -184,9 +203,7 @@ class Attempt(models.Model):
         ordering: ClassVar = ["stage_id", "number"]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["stage", "number"], name="attempt_number"),
-            models.UniqueConstraint(
-                fields=["stage"], condition=models.Q(outcome=""), name="attempt_one_open_a_stage"
-            ),
+            models.UniqueConstraint(fields=["stage"], condition=models.Q(outcome=""), name="attempt_one_open_a_stage"),
         ]
 
     def __str__(self) -> str:
@@ -231,7 +248,9 @@ class Transition(models.Model):
     from_status = models.CharField(_("from"), max_length=16)
     to_status = models.CharField(_("to"), max_length=16)
     reason = models.TextField(_("reason"), blank=True)
-    actor = models.CharField(_("actor"), max_length=150, blank=True, help_text=_("A user name, or the part that acted."))
+    actor = models.CharField(
+        _("actor"), max_length=150, blank=True, help_text=_("A user name, or the part that acted.")
+    )
     at = models.DateTimeField(_("at"), auto_now_add=True)
 
     class Meta:

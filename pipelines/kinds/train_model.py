@@ -1,0 +1,164 @@
+"""Train a model: compile the recipe, run the trainer, follow its metrics, judge the completion contract."""
+
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from datasets.services.copies import path_on
+from environments import training
+from environments.services.runtime_copy import ensure_runtime
+from environments.transports import Transport
+from monitoring import selectors as monitoring
+from monitoring.services.sync import open_segment, sync_stream
+from pipelines.folders import run_folder
+from pipelines.models import Attempt, Job, Stage
+from pipelines.recipes.compiler import DatasetRef, Place, RecipeSpec, compile_recipe
+from platform_runtime.contract import Command
+from platform_site.common.errors import Invalid
+from platform_site.common.queues import TRAINING
+
+from .base import Verdict
+
+STOP_GRACE_S = 15.0
+
+
+def spec_of(job: Job) -> RecipeSpec:
+    """The recipe as this job runs it: the revision's parameters with the job's overrides on top."""
+    revision = job.recipe_revision
+    return RecipeSpec(
+        slug=revision.recipe.slug,
+        algorithm=revision.recipe.algorithm,
+        trainer=revision.recipe.trainer,
+        base_model=revision.base_model,
+        params={**revision.params, **job.overrides},
+    )
+
+
+class TrainModel:
+    name = "train_model"
+    queue = TRAINING
+
+    def validate(self, params: dict[str, Any]) -> dict[str, str]:
+        return {} if params.get("recipe") else {"recipe": _("Name the recipe to train.")}
+
+    def prepare(self, stage: Stage, attempt: Attempt, transport: Transport) -> Command:
+        job = Job.objects.select_related("recipe_revision__recipe", "dataset_version__dataset").get(stage=stage)
+        assert attempt.host is not None, "dispatch gives an attempt its host"
+        environment = training.state(attempt.host)
+        if not environment.ready or environment.python is None:
+            raise Invalid(environment.message, code="environment")
+        if job.dataset_version is None:
+            raise Invalid(_("The run has no dataset."), fields={"dataset": _("missing")})
+        folder = run_folder(attempt)
+        compiled = compile_recipe(
+            spec_of(job),
+            DatasetRef(
+                path=path_on(attempt.host, job.dataset_version, transport),
+                rows=job.dataset_version.rows,
+                kind=job.dataset_version.dataset.kind,
+                sha256=job.dataset_version.sha256,
+            ),
+            Place(
+                python=environment.python,
+                runtime_path=ensure_runtime(attempt.host, transport),
+                attempt_folder=folder.path,
+                checkpoint_folder=folder.checkpoints,
+                uuid=str(stage.id),
+                cuda=False,
+                gpus=0,
+                resume_from=None,
+            ),
+        )
+        open_segment(stage.id, attempt=attempt.number, path=folder.metrics, resumed_from=attempt.resumed_from_step)
+        transport.write(folder.config, compiled.config_yaml.encode())
+        Job.objects.filter(pk=job.pk).update(
+            config=compiled.config, command=compiled.argv, target_step=compiled.target_step
+        )
+        return Command(
+            argv=compiled.argv,
+            env={**compiled.env, "ANNEAL_LAUNCH_TOKEN": attempt.launch_token},
+            cwd=folder.path,
+            launch_token=attempt.launch_token,
+            uuid=str(stage.id),
+            target_step=compiled.target_step,
+            checkpoint_required=compiled.checkpoint_required,
+            checkpoint_folder=folder.checkpoints,
+            stop_grace_s=STOP_GRACE_S,
+        )
+
+    def observe(self, stage: Stage, attempt: Attempt, transport: Transport) -> None:
+        sync_stream(stage.id, transport)
+
+    def judge(self, stage: Stage, attempt: Attempt, exit_info: dict[str, Any], transport: Transport) -> Verdict:
+        job = Job.objects.get(stage=stage)
+        code, signal = exit_info.get("code"), exit_info.get("signal")
+        checkpoint = exit_info.get("checkpoint") or {}
+        last_step = monitoring.last_step(stage.id)
+        result = {
+            "metrics": monitoring.final_metrics(stage.id),
+            "final_step": last_step,
+            "checkpoints": _checkpoints(run_folder(attempt).checkpoints, transport),
+            "logs_tail": _tail(run_folder(attempt).output_log, transport),
+            "mode": "process",
+            "ray_job_id": None,
+        }
+        if signal:
+            return Verdict(False, _signal_reason(int(signal)), retryable=int(signal) != 9, result=result)
+        if code != 0:
+            said = _last_error(result["logs_tail"])
+            reason = _("The trainer exited with code %(code)s.") % {"code": code}
+            return Verdict(False, f"{reason} {said}".strip(), retryable=True, result=result)
+        if job.target_step is not None and (last_step is None or last_step < job.target_step):
+            return Verdict(
+                False,
+                _("The trainer exited with code 0, but logged step %(last)s of %(target)s.")
+                % {"last": last_step if last_step is not None else 0, "target": job.target_step},
+                retryable=True,
+                result=result,
+            )
+        if not checkpoint.get("ok") and checkpoint.get("why") != "waived":
+            return Verdict(
+                False,
+                _("There is no checkpoint that can be loaded: %(why)s") % {"why": checkpoint.get("why", "")},
+                retryable=True,
+                result=result,
+            )
+        return Verdict(True, result=result)
+
+    def settle(self, stage: Stage, attempt: Attempt, verdict: Verdict) -> None:
+        Job.objects.filter(stage=stage).update(
+            final_metrics=verdict.result.get("metrics", {}),
+            final_step=verdict.result.get("final_step"),
+            checkpoints=verdict.result.get("checkpoints", []),
+        )
+
+
+def _signal_reason(signal: int) -> str:
+    if signal == 9:
+        return _(
+            "The trainer was killed by signal 9. Usually the machine ran out of memory: use a smaller micro batch, "
+            "a shorter maximum length or a smaller model."
+        )
+    return _("The trainer was ended by signal %(signal)s.") % {"signal": signal}
+
+
+def _checkpoints(folder: str, transport: Transport) -> list[dict[str, Any]]:
+    steps = [name for name in transport.list(folder) if name.startswith("global_step_")]
+    found = [(int(name.removeprefix("global_step_")), name) for name in steps if name[12:].isdigit()]
+    return [{"step": step, "path": f"{folder}/{name}"} for step, name in sorted(found)]
+
+
+def _tail(path: str, transport: Transport, size: int = 4000) -> str:
+    found = transport.stat(path)
+    if found is None or not found.is_file:
+        return ""
+    return transport.read(path, max(0, found.size - size), size).decode(errors="replace")
+
+
+def _last_error(log: str) -> str:
+    """The line that most likely says why: the last one that reads like an exception's."""
+    for line in reversed(log.splitlines()):
+        head = line.split(":", 1)[0].strip()
+        if head.endswith(("Error", "Exception", "Interrupt")) and " " not in head:
+            return line.strip()[:500]
+    return ""

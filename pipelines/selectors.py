@@ -1,0 +1,200 @@
+"""What a user may see of pipelines, stages, jobs and tasks. Reading only; constant numbers of queries."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.db.models import Count, Prefetch, Q, QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from platform_site.common.errors import NotFound
+from platform_site.common.queues import STAGE_QUEUES
+from platform_site.common.selectors import projects_for
+from platform_site.common.workers import WorkerInfo, live_workers
+
+from .models import Attempt, Job, Pipeline, Queue, Stage, Transition
+from .states import STAGE_ACTIVE, STAGE_TERMINAL, StageStatus
+
+Person = AbstractBaseUser | AnonymousUser
+
+
+def pipelines_for(user: Person) -> QuerySet[Pipeline]:
+    """With `stages_total` and `stages_completed` counted, and stages prefetched with their streams."""
+    return (
+        Pipeline.objects.filter(project__in=projects_for(user))
+        .select_related("project")
+        .prefetch_related(
+            Prefetch(
+                "stages", Stage.objects.order_by("order").select_related("job__stream").prefetch_related("depends_on")
+            )
+        )
+        .annotate(
+            stages_total=Count("stages"),
+            stages_completed=Count("stages", filter=Q(stages__status=StageStatus.COMPLETED)),
+        )
+    )
+
+
+def pipeline_for(user: Person, pipeline_id: UUID) -> Pipeline:
+    found = pipelines_for(user).filter(pk=pipeline_id).first()
+    if found is None:
+        raise NotFound(_("There is no such pipeline."))
+    return found
+
+
+def stages_of(pipeline: Pipeline) -> QuerySet[Stage]:
+    """In order, each with its needs, its attempts and, for training, its job and stream."""
+    return (
+        Stage.objects.filter(pipeline=pipeline)
+        .select_related("job__stream", "host")
+        .prefetch_related("depends_on", Prefetch("attempts", Attempt.objects.select_related("host").order_by("number")))
+        .order_by("order")
+    )
+
+
+def stage_for(user: Person, pipeline_id: UUID, name: str) -> Stage:
+    stage = (
+        Stage.objects.select_related("pipeline")
+        .filter(pipeline_id=pipeline_id, name=name, pipeline__project__in=projects_for(user))
+        .first()
+    )
+    if stage is None:
+        raise NotFound(_("There is no such stage."))
+    return stage
+
+
+def transitions_of(pipeline: Pipeline) -> QuerySet[Transition]:
+    return Transition.objects.filter(pipeline=pipeline).select_related("stage").order_by("id")
+
+
+def jobs_for(user: Person) -> QuerySet[Job]:
+    return (
+        Job.objects.filter(project__in=projects_for(user))
+        .select_related(
+            "stage__pipeline", "stage__host", "stream", "recipe_revision__recipe", "dataset_version__dataset"
+        )
+        .prefetch_related(
+            Prefetch("stage__attempts", Attempt.objects.select_related("host").order_by("number")), "stream__segments"
+        )
+    )
+
+
+def job_for(user: Person, job_id: UUID) -> Job:
+    found = jobs_for(user).filter(pk=job_id).first()
+    if found is None:
+        raise NotFound(_("There is no such run."))
+    return found
+
+
+def tasks_for(user: Person) -> QuerySet[Attempt]:
+    return Attempt.objects.filter(stage__pipeline__project__in=projects_for(user)).select_related(
+        "stage__pipeline", "host"
+    )
+
+
+def task_state(attempt: Attempt) -> str:
+    """An attempt's state in the words of a stage's status: its outcome, or what its stage does now."""
+    return {"succeeded": "completed", "lost": "failed"}.get(attempt.outcome, attempt.outcome) or attempt.stage.status
+
+
+def duration_s(started: datetime | None, completed: datetime | None) -> float | None:
+    """Seconds from the start to the end, or to now; None before the start."""
+    if started is None:
+        return None
+    return round(max(0.0, ((completed or timezone.now()) - started).total_seconds()), 3)
+
+
+def progress_of(stage: Stage) -> float | None:
+    """The done share of a stage, 0 to 1; None where it is unknown."""
+    if stage.status == StageStatus.COMPLETED:
+        return 1.0
+    if stage.status == StageStatus.PENDING or stage.status == StageStatus.QUEUED:
+        return 0.0
+    job = getattr(stage, "job", None)
+    if job is None:
+        return None
+    target = job.target_step or job.stream.target_step
+    if not target:
+        return None
+    return min(1.0, max(0, job.stream.last_step or 0) / target)
+
+
+def eta_s(stage: Stage) -> float | None:
+    """Seconds until a running stage should end, from its pace so far; None where nothing tells."""
+    if stage.status != StageStatus.RUNNING:
+        return None
+    done, elapsed = progress_of(stage), duration_s(stage.started_at, None)
+    if not done or elapsed is None:
+        return None
+    return round(elapsed * (1 - done) / done, 1)
+
+
+def waiting_for(stage: Stage) -> str:
+    """Why a stage does not run yet; empty when it does not wait."""
+    if stage.status == StageStatus.PENDING:
+        needs = [above.name for above in stage.depends_on.all() if above.status != StageStatus.COMPLETED]
+        return _("stages: %(names)s") % {"names": ", ".join(needs)} if needs else _("the start of its pipeline")
+    if stage.status != StageStatus.QUEUED:
+        return ""
+    if stage.not_before and stage.not_before > timezone.now():
+        return _("its next try at %(time)s") % {"time": stage.not_before.isoformat(timespec="seconds")}
+    return stage.waiting_for or _("a free slot in queue %(queue)s") % {"queue": stage.queue}
+
+
+@dataclass(frozen=True)
+class QueueLoad:
+    name: str
+    priority: int
+    pending: int
+    running: int
+    capacity: int
+
+
+@dataclass(frozen=True)
+class Overview:
+    running: int
+    pending: int
+    completed_today: int
+    failed_today: int
+    workers: list[WorkerInfo]
+    queues: list[QueueLoad]
+
+
+def overview(user: Person) -> Overview:
+    """The numbers of the tasks page. "Today" begins at midnight of the platform's time zone."""
+    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    stages = Stage.objects.filter(pipeline__project__in=projects_for(user))
+    by_queue = {
+        row["queue"]: row
+        for row in stages.filter(status__in=[StageStatus.QUEUED, *STAGE_ACTIVE])
+        .values("queue")
+        .annotate(
+            pending=Count("id", filter=Q(status=StageStatus.QUEUED)),
+            running=Count("id", filter=~Q(status=StageStatus.QUEUED)),
+        )
+        .order_by()
+    }
+    today = stages.filter(status__in=STAGE_TERMINAL, completed_at__gte=midnight).aggregate(
+        completed=Count("id", filter=Q(status=StageStatus.COMPLETED)),
+        failed=Count("id", filter=Q(status=StageStatus.FAILED)),
+    )
+    queues = [
+        QueueLoad(
+            name=queue.name,
+            priority=queue.priority,
+            pending=by_queue.get(queue.name, {}).get("pending", 0),
+            running=by_queue.get(queue.name, {}).get("running", 0),
+            capacity=queue.slots,
+        )
+        for queue in Queue.objects.filter(name__in=STAGE_QUEUES).order_by("-priority")
+    ]
+    return Overview(
+        running=sum(queue.running for queue in queues),
+        pending=sum(queue.pending for queue in queues),
+        completed_today=today["completed"],
+        failed_today=today["failed"],
+        workers=live_workers(),
+        queues=queues,
+    )

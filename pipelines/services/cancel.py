@@ -1,0 +1,106 @@
+"""Cancel a stage or a pipeline: at once what has not started, by request what runs."""
+
+import logging
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from environments.transports import TransportError, for_host
+from pipelines.messages import send_stop
+from pipelines.models import Attempt, Pipeline, Stage
+from pipelines.services import finish
+from pipelines.services.advance import advance
+from pipelines.states import (
+    PIPELINE_TERMINAL,
+    STAGE_TERMINAL,
+    Outcome,
+    PipelineEvent,
+    StageEvent,
+    StageStatus,
+)
+from pipelines.transitions import move_pipeline, move_stage
+from platform_site.common.errors import Conflict, NotFound
+
+logger = logging.getLogger(__name__)
+
+
+def cancel_stage(stage_id: UUID, *, actor: str) -> None:
+    """Ask for the end of a stage. Raises Conflict when it has ended already; asking twice is fine."""
+    status = _cancel(stage_id, actor)
+    if status is None:
+        raise NotFound(_("There is no such stage."))
+    if status in STAGE_TERMINAL and status is not StageStatus.CANCELLED:
+        raise Conflict(_("The run has already ended: it is %(status)s.") % {"status": status.value})
+
+
+def cancel_pipeline(pipeline_id: UUID, *, actor: str) -> None:
+    """Ask for the end of every stage that has not ended. Raises Conflict when the pipeline has."""
+    pipeline = Pipeline.objects.filter(pk=pipeline_id).first()
+    if pipeline is None:
+        raise NotFound(_("There is no such pipeline."))
+    if pipeline.status in PIPELINE_TERMINAL:
+        raise Conflict(_("The pipeline has already ended: it is %(status)s.") % {"status": pipeline.status})
+    for stage_id in Stage.objects.filter(pipeline=pipeline).order_by("-order").values_list("pk", flat=True):
+        _cancel(stage_id, actor)
+    if _nothing_runs(pipeline_id):
+        # One that never started has nobody else to end it; for the others this is a move that does not take.
+        move_pipeline(pipeline_id, PipelineEvent.CANCEL, actor=actor)
+
+
+def _nothing_runs(pipeline_id: UUID) -> bool:
+    return not Stage.objects.filter(pipeline_id=pipeline_id).exclude(status__in=STAGE_TERMINAL).exists()
+
+
+def _cancel(stage_id: UUID, actor: str) -> StageStatus | None:
+    """Move the stage towards its end, whatever it does meanwhile; the status it was seen in last."""
+    # A move that did not take means that the stage moved on between the look and the move: look again.
+    for _try in range(10):
+        stage = Stage.objects.filter(pk=stage_id).first()
+        if stage is None:
+            return None
+        status = StageStatus(stage.status)
+        if status in STAGE_TERMINAL or status is StageStatus.CANCELLING:
+            return status
+        if status in (StageStatus.PENDING, StageStatus.QUEUED):
+            if _cancel_waiting(stage, status, actor):
+                return StageStatus.CANCELLED
+        elif _request(stage, actor):
+            return StageStatus.CANCELLING
+    raise Conflict(_("The run changes too fast to be cancelled. Try again."))
+
+
+def _cancel_waiting(stage: Stage, status: StageStatus, actor: str) -> bool:
+    with transaction.atomic():
+        if not move_stage(stage.id, StageEvent.CANCEL, actor=actor, only_from=status):
+            return False
+        Attempt.objects.filter(stage=stage, outcome="").update(outcome=Outcome.CANCELLED, completed_at=timezone.now())
+        advance(stage.pipeline_id, actor=actor)
+    return True
+
+
+def _request(stage: Stage, actor: str) -> bool:
+    with transaction.atomic():
+        if not move_stage(stage.id, StageEvent.REQUEST_CANCEL, actor=actor):
+            return False
+        attempt_id = Attempt.objects.filter(stage=stage, outcome="").values_list("pk", flat=True).first()
+        if attempt_id is not None:
+            transaction.on_commit(lambda: send_stop(attempt_id), robust=True)
+    return True
+
+
+def stop_attempt(attempt_id: UUID) -> None:
+    """Carry out a requested cancel on the host. Should this be lost, the observer does it at its next look."""
+    attempt = Attempt.objects.select_related("stage", "host").filter(pk=attempt_id, outcome="").first()
+    if attempt is None or attempt.host is None or attempt.stage.status != StageStatus.CANCELLING:
+        return
+    transport = for_host(attempt.host)
+    try:
+        if finish.revoke(attempt, transport):
+            finish.cancel_unstarted(attempt, actor="cancel")
+            return
+        if transport.stop(attempt.folder) == "signalled":
+            Attempt.objects.filter(pk=attempt_id, stop_sent_at=None).update(stop_sent_at=timezone.now())
+    except TransportError as error:
+        logger.warning("Stopping %s: %s", attempt.folder, error)

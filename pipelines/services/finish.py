@@ -1,0 +1,193 @@
+"""End attempts: the move, the attempt's own record and what belongs to its kind, in one transaction."""
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from environments.transports import Transport, TransportError
+from pipelines.folders import run_folder
+from pipelines.kinds import Verdict, kind_of
+from pipelines.models import Attempt, Stage
+from pipelines.services.advance import advance, new_attempt
+from pipelines.services.dispatch import requeue_at
+from pipelines.states import Outcome, StageEvent
+from pipelines.transitions import move_stage
+from platform_runtime.contract import Claim
+
+logger = logging.getLogger(__name__)
+
+OBSERVER = "observer"
+
+
+@dataclass(frozen=True)
+class Times:
+    """When an attempt ran, on the platform's clock."""
+
+    started_at: datetime | None
+    completed_at: datetime
+
+
+def times_of(probe: dict[str, Any], attempt: Attempt) -> Times:
+    """True times from the runner's record, moved by the difference between the host's clock and ours.
+
+    The end is the start plus the elapsed seconds that the runner counted on a monotonic clock.
+    """
+    now = timezone.now()
+    skew = now.timestamp() - float(probe.get("now") or now.timestamp())
+    info, process = probe.get("exit") or {}, probe.get("process") or {}
+    begun = info.get("started_at") or process.get("started_at")
+    started = attempt.started_at or (_at(float(begun) + skew) if begun else None)
+    if started is None:
+        return Times(None, now)
+    elapsed = info.get("elapsed_s")
+    completed = started + timedelta(seconds=float(elapsed)) if elapsed is not None else now
+    return Times(started, max(started + timedelta(milliseconds=1), min(completed, now)))
+
+
+def _at(epoch: float) -> datetime:
+    return datetime.fromtimestamp(epoch, tz=UTC)
+
+
+def complete(attempt: Attempt, verdict: Verdict, probe: dict[str, Any]) -> bool:
+    """The run did what it was asked to."""
+    return _end(
+        attempt,
+        StageEvent.COMPLETE,
+        Outcome.SUCCEEDED,
+        verdict,
+        probe,
+        result=verdict.result,
+        error_message="",
+    )
+
+
+def cancelled(attempt: Attempt, verdict: Verdict, probe: dict[str, Any]) -> bool:
+    return _end(attempt, StageEvent.CANCEL, Outcome.CANCELLED, verdict, probe, result=verdict.result or None)
+
+
+def fail_or_retry(attempt: Attempt, verdict: Verdict, probe: dict[str, Any], *, lost: bool = False) -> bool:
+    """Try again when that could help and a try is left; else fail for good."""
+    outcome = Outcome.LOST if lost else Outcome.FAILED
+    stage = attempt.stage
+    if verdict.retryable and attempt.number <= stage.max_retries:
+        return requeue(attempt, outcome, verdict, probe, delay=requeue_at(attempt.number))
+    return _end(
+        attempt,
+        StageEvent.FAIL,
+        outcome,
+        verdict,
+        probe,
+        result=verdict.result or None,
+        error_message=verdict.reason,
+    )
+
+
+def requeue(attempt: Attempt, outcome: Outcome, verdict: Verdict, probe: dict[str, Any], *, delay: timedelta) -> bool:
+    """Close this attempt and queue the next, not before `delay` has passed."""
+    with transaction.atomic():
+        moved = move_stage(
+            attempt.stage_id,
+            StageEvent.REQUEUE,
+            actor=OBSERVER,
+            reason=verdict.reason,
+            attempt=attempt.number,
+            not_before=timezone.now() + delay,
+        )
+        if not moved:
+            return False
+        _close(attempt, outcome, verdict.reason, probe)
+        kind_of(attempt.stage.kind).settle(attempt.stage, attempt, verdict)
+        new_attempt(attempt.stage_id)
+    return True
+
+
+def end_unstarted(attempt: Attempt, transport: Transport, *, reason: str) -> bool:
+    """The launch failed before a process was there: make sure that none comes, then fail."""
+    try:
+        revoked = revoke(attempt, transport)
+    except TransportError as error:
+        # Where not even a claim can be written, no runner can claim either.
+        logger.warning("The claim of %s cannot be revoked: %s", attempt.folder, error)
+        revoked = True
+    return revoked and fail_or_retry(attempt, Verdict(False, reason), {})
+
+
+def revoke(attempt: Attempt, transport: Transport) -> bool:
+    """Take the claim so that no runner can; False when a runner has it already."""
+    folder = run_folder(attempt)
+    if transport.create_exclusive(folder.claim, Claim.revoked().to_bytes()):
+        return True
+    return Claim.from_bytes(transport.read(folder.claim)).owner == "revoked"
+
+
+def cancel_unstarted(attempt: Attempt, *, actor: str) -> bool:
+    """The stage was cancelled before anything ran."""
+    return _end(attempt, StageEvent.CANCEL, Outcome.CANCELLED, Verdict(False), {}, actor=actor)
+
+
+def _end(
+    attempt: Attempt,
+    event: StageEvent,
+    outcome: Outcome,
+    verdict: Verdict,
+    probe: dict[str, Any],
+    *,
+    actor: str = OBSERVER,
+    **fields: Any,
+) -> bool:
+    times = times_of(probe, attempt)
+    if times.started_at is not None and event is not StageEvent.CANCEL:
+        fields.setdefault("started_at", _first_start(attempt.stage, times.started_at))
+    with transaction.atomic():
+        moved = move_stage(
+            attempt.stage_id,
+            event,
+            actor=actor,
+            reason=verdict.reason,
+            attempt=attempt.number,
+            completed_at=times.completed_at,
+            **fields,
+        )
+        if not moved:
+            return False
+        _close(attempt, outcome, verdict.reason, probe)
+        if verdict.result:
+            kind_of(attempt.stage.kind).settle(attempt.stage, attempt, verdict)
+        advance(attempt.stage.pipeline_id, actor=actor)
+    return True
+
+
+def _first_start(stage: Stage, started: datetime) -> datetime:
+    return min(stage.started_at, started) if stage.started_at else started
+
+
+def _close(attempt: Attempt, outcome: Outcome, reason: str, probe: dict[str, Any]) -> None:
+    times = times_of(probe, attempt)
+    Attempt.objects.filter(pk=attempt.pk, outcome="").update(
+        outcome=outcome,
+        reason=reason,
+        started_at=times.started_at,
+        completed_at=times.completed_at,
+        exit_code=(probe.get("exit") or {}).get("code"),
+        handle=probe.get("process") or attempt.handle,
+    )
+
+
+def started(attempt: Attempt, probe: dict[str, Any]) -> bool:
+    """A process is seen: the stage runs."""
+    times = times_of(probe, attempt)
+    with transaction.atomic():
+        moved = move_stage(
+            attempt.stage_id,
+            StageEvent.START,
+            actor=OBSERVER,
+            attempt=attempt.number,
+            started_at=_first_start(attempt.stage, times.started_at or timezone.now()),
+        )
+        if moved:
+            Attempt.objects.filter(pk=attempt.pk).update(started_at=times.started_at, handle=probe.get("process"))
+    return moved

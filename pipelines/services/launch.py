@@ -1,0 +1,52 @@
+"""Start the process of an attempt that dispatch gave a slot."""
+
+import logging
+from uuid import UUID
+
+from environments import training
+from environments.launchers import process
+from environments.services.runtime_copy import ensure_runtime
+from environments.transports import TransportError, Unreachable, for_host
+from pipelines.folders import run_folder
+from pipelines.kinds import kind_of
+from pipelines.models import Attempt
+from pipelines.services.finish import end_unstarted
+from pipelines.states import StageStatus
+from platform_site.common.errors import PlatformError
+
+logger = logging.getLogger(__name__)
+
+
+def launch(attempt_id: UUID, *, worker: str = "") -> bool:
+    """Launch once, however often this is called; True when a runner was sent off.
+
+    Between any two lines here the process may die, or sleep until long after the stage was cancelled: the claim in
+    the run folder decides, not this function.
+    """
+    attempt = Attempt.objects.select_related("stage", "host").filter(pk=attempt_id, outcome="").first()
+    if attempt is None or attempt.host is None or attempt.stage.status != StageStatus.STARTING:
+        return False
+    stage, host = attempt.stage, attempt.host
+    transport = for_host(host)
+    folder = run_folder(attempt)
+    try:
+        if transport.stat(folder.claim) is not None:
+            return False
+        command = kind_of(stage.kind).prepare(stage, attempt, transport)
+        if worker:
+            Attempt.objects.filter(pk=attempt.pk).update(worker=worker)
+        process.start(
+            transport,
+            python=training.state(host).python or "python3",
+            runtime=ensure_runtime(host, transport),
+            folder=folder,
+            command=command,
+        )
+    except Unreachable as error:
+        # Unknown whether it started: the observer looks before anything is tried again.
+        logger.warning("Launch of %s: %s does not answer: %s", attempt_id, host.name, error)
+        return False
+    except (PlatformError, TransportError) as error:
+        end_unstarted(attempt, transport, reason=str(error))
+        return False
+    return True

@@ -1,0 +1,290 @@
+"""Compare what should be with what is, and move it on. The heart of the platform.
+
+Every function here may run anywhere, at the same time, twice, or after a long sleep: each effect is fenced by the
+stage's status and the attempt's number, and each look begins anew from the database and the host.
+"""
+
+import logging
+import socket
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from environments.models import Host
+from environments.transports import Transport, TransportError, Unreachable, for_host
+from monitoring.services.sync import SyncResult, sync_stream
+from pipelines.decide import Decision, Seen, decide
+from pipelines.kinds import Verdict, kind_of
+from pipelines.messages import send_launch
+from pipelines.models import Attempt, Pipeline, Stage
+from pipelines.services import finish
+from pipelines.services.advance import advance
+from pipelines.services.dispatch import dispatch
+from pipelines.states import STAGE_ACTIVE, Outcome, PipelineStatus, StageStatus
+from platform_site.common.errors import Conflict
+
+logger = logging.getLogger(__name__)
+
+LEASE_S: Final = 30.0
+MAX_BACKOFF_S: Final = 60.0
+STOP_GRACE_S: Final = 15.0
+
+
+def observe_host(host_id: int) -> int:
+    """Look at every live attempt of a host, in one round trip; how many there were.
+
+    One at a time a host: a lease in the database, so that a slow host cannot pile up observers. A host that does
+    not answer is left alone for a growing while, and nothing on it is judged.
+    """
+    if not _take_lease(host_id):
+        return 0
+    try:
+        host = Host.objects.get(pk=host_id)
+        attempts = list(_open_attempts().filter(host=host))
+        if attempts:
+            _observe(host, attempts)
+        return len(attempts)
+    finally:
+        Host.objects.filter(pk=host_id, observer=_me()).update(observer="", observer_until=None)
+
+
+def observe_stages(stage_ids: Iterable[UUID]) -> int:
+    """Look at these stages now: what the watcher asks for when their files change. Takes no lease."""
+    attempts = list(_open_attempts().filter(stage_id__in=list(stage_ids), host__isnull=False))
+    by_host: dict[int, list[Attempt]] = {}
+    for attempt in attempts:
+        assert attempt.host_id is not None
+        by_host.setdefault(attempt.host_id, []).append(attempt)
+    for found in by_host.values():
+        host = found[0].host
+        assert host is not None
+        _observe(host, found)
+    return len(attempts)
+
+
+def sync_now(stage_id: UUID) -> SyncResult:
+    """Read what is new of a run on demand. Raises Conflict before its first start or when its host is away."""
+    attempt = (
+        Attempt.objects.select_related("host").filter(stage_id=stage_id, host__isnull=False).order_by("-number").first()
+    )
+    if attempt is None or attempt.host is None:
+        raise Conflict(_("The run has not started yet: there is nothing to read."))
+    try:
+        return sync_stream(stage_id, for_host(attempt.host))
+    except TransportError as error:
+        raise Conflict(
+            _("Host %(host)s cannot be read: %(error)s") % {"host": attempt.host.name, "error": error}
+        ) from error
+
+
+def _open_attempts() -> QuerySet[Attempt]:
+    return (
+        Attempt.objects.select_related("stage", "host")
+        .filter(outcome="", stage__status__in=STAGE_ACTIVE, host__isnull=False)
+        .order_by("created_at")
+    )
+
+
+def _me() -> str:
+    return socket.gethostname()[:64]
+
+
+def _take_lease(host_id: int) -> bool:
+    now = timezone.now()
+    free = Q(observer_until=None) | Q(observer_until__lt=now)
+    due = Q(retry_at=None) | Q(retry_at__lte=now)
+    return (
+        Host.objects.filter(free, due, pk=host_id).update(
+            observer=_me(), observer_until=now + timedelta(seconds=LEASE_S)
+        )
+        == 1
+    )
+
+
+def _observe(host: Host, attempts: list[Attempt]) -> None:
+    transport = for_host(host)
+    try:
+        probes = transport.probe([attempt.folder for attempt in attempts])
+    except Unreachable as error:
+        _unreachable(host, error)
+        return
+    if host.unreachable_since is not None or host.failures:
+        Host.objects.filter(pk=host.pk).update(unreachable_since=None, retry_at=None, failures=0)
+    ended = False
+    for attempt, probe in zip(attempts, probes, strict=True):
+        try:
+            ended |= _settle(attempt, probe, transport)
+        except Unreachable as error:
+            _unreachable(host, error)
+            return
+        except Exception:
+            # One broken run must not keep the others of its host from being seen.
+            logger.exception("Observing %s failed", attempt.folder)
+    if ended:
+        dispatch()
+
+
+def _unreachable(host: Host, error: Unreachable) -> None:
+    logger.warning("Host %s does not answer: %s", host.name, error)
+    now = timezone.now()
+    wait = min(MAX_BACKOFF_S, 2.0 ** min(host.failures, 10))
+    Host.objects.filter(pk=host.pk).update(
+        unreachable_since=host.unreachable_since or now,
+        failures=host.failures + 1,
+        retry_at=now + timedelta(seconds=wait),
+    )
+
+
+def _settle(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bool:
+    """Carry out what `decide` says about one attempt; True when it ended."""
+    stage = attempt.stage
+    if probe.get("process") is not None:
+        kind_of(stage.kind).observe(stage, attempt, transport)
+    decision = decide(StageStatus(stage.status), _seen(attempt, probe))
+    match decision:
+        case Decision.NOTHING:
+            return False
+        case Decision.RESEND:
+            return _resend(attempt)
+        case Decision.STARTED:
+            finish.started(attempt, probe)
+            return False
+        case Decision.STOP:
+            return _stop(attempt, transport)
+        case Decision.REVOKE:
+            return _revoke(attempt, transport)
+        case Decision.KILL:
+            return _kill(attempt, probe, transport)
+        case Decision.LOST:
+            return _lost(attempt, probe, transport)
+        case Decision.FINISHED:
+            return _finished(attempt, probe, transport)
+
+
+def _age(moment: datetime | None) -> float | None:
+    return None if moment is None else (timezone.now() - moment).total_seconds()
+
+
+def _seen(attempt: Attempt, probe: dict[str, Any]) -> Seen:
+    return Seen.from_probe(
+        probe,
+        since_sent_s=_age(attempt.sent_at),
+        since_stop_s=_age(attempt.stop_sent_at),
+        running_s=_age(attempt.started_at),
+        status_age_s=_age(attempt.stage.changed_at) or 0.0,
+        timeout_s=attempt.stage.timeout_s,
+        stop_grace_s=STOP_GRACE_S,
+    )
+
+
+def _resend(attempt: Attempt) -> bool:
+    """Send the same attempt again; whoever updates `sent_at` first sends."""
+    if Attempt.objects.filter(pk=attempt.pk, sent_at=attempt.sent_at, outcome="").update(sent_at=timezone.now()):
+        send_launch(attempt.pk, attempt.stage.queue)
+    return False
+
+
+def _stop(attempt: Attempt, transport: Transport) -> bool:
+    """End a run that has to: it was cancelled, or its time is over. `reason` keeps why."""
+    if attempt.stage.status == StageStatus.RUNNING and not attempt.reason:
+        reason = _("It ran longer than its timeout of %(timeout)s s.") % {"timeout": attempt.stage.timeout_s}
+        Attempt.objects.filter(pk=attempt.pk, outcome="").update(reason=reason)
+    transport.stop(attempt.folder)
+    Attempt.objects.filter(pk=attempt.pk, stop_sent_at=None).update(stop_sent_at=timezone.now())
+    return False
+
+
+def _revoke(attempt: Attempt, transport: Transport) -> bool:
+    if not finish.revoke(attempt, transport):
+        return False
+    if attempt.stage.status == StageStatus.CANCELLING:
+        return finish.cancel_unstarted(attempt, actor=finish.OBSERVER)
+    return finish.requeue(
+        attempt,
+        Outcome.LOST,
+        Verdict(False, _("No worker picked the stage up in time.")),
+        {},
+        delay=timedelta(seconds=1),
+    )
+
+
+def _kill(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bool:
+    survivors = transport.kill(attempt.folder)
+    if survivors:
+        logger.error("Processes %s of %s cannot be ended", survivors, attempt.folder)
+        return False
+    return _over_without_exit(attempt, probe, transport, _("It had to be ended by force."), lost=False)
+
+
+def _lost(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bool:
+    """The runner is gone and left no word. Whatever it started is ended before anything else may start."""
+    survivors = transport.kill(attempt.folder)
+    if survivors:
+        logger.error("Processes %s of %s cannot be ended", survivors, attempt.folder)
+        return False
+    again = transport.probe([attempt.folder])[0]
+    if again.get("exit") is not None:
+        return _finished(attempt, again, transport)
+    reason = _(
+        "The run was lost: its process is gone without an exit record (the machine was restarted, or it was killed)."
+    )
+    return _over_without_exit(attempt, probe, transport, reason, lost=True)
+
+
+def _over_without_exit(
+    attempt: Attempt, probe: dict[str, Any], transport: Transport, reason: str, *, lost: bool
+) -> bool:
+    kind = kind_of(attempt.stage.kind)
+    kind.observe(attempt.stage, attempt, transport)
+    judged = kind.judge(attempt.stage, attempt, {"code": None, "signal": 9}, transport)
+    verdict = Verdict(False, attempt.reason or reason, retryable=not attempt.reason, result=judged.result)
+    if attempt.stage.status == StageStatus.CANCELLING:
+        return finish.cancelled(attempt, Verdict(False, "", result=judged.result), probe)
+    return finish.fail_or_retry(attempt, verdict, probe, lost=lost)
+
+
+def _finished(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bool:
+    kind = kind_of(attempt.stage.kind)
+    # Once more after the exit record was there: what is read now is all there will ever be.
+    kind.observe(attempt.stage, attempt, transport)
+    verdict = kind.judge(attempt.stage, attempt, probe["exit"], transport)
+    if verdict.complete:
+        return finish.complete(attempt, verdict, probe)
+    if attempt.stage.status == StageStatus.CANCELLING:
+        return finish.cancelled(attempt, Verdict(False, "", result=verdict.result), probe)
+    if attempt.reason:
+        verdict = Verdict(False, attempt.reason, retryable=False, result=verdict.result)
+    return finish.fail_or_retry(attempt, verdict, probe)
+
+
+def reconcile() -> list[str]:
+    """One pass over everything; what it changed, one sentence each."""
+    changed = []
+    before = {attempt.pk: attempt.stage.status for attempt in _open_attempts()}
+    Host.objects.filter(enabled=True).update(retry_at=None)
+    for host_id in Host.objects.filter(enabled=True).values_list("pk", flat=True):
+        observe_host(host_id)
+    for attempt in Attempt.objects.select_related("stage").filter(pk__in=before):
+        if attempt.stage.status != before[attempt.pk]:
+            changed.append(f"stage {attempt.stage_id}: {before[attempt.pk]} -> {attempt.stage.status}")
+    changed += _advance_idle()
+    if started := dispatch():
+        changed.append(f"{started} stages started")
+    return changed
+
+
+def _advance_idle() -> list[str]:
+    """Running pipelines in which nothing is queued or active: whatever kept them is looked at again."""
+    changed = []
+    busy = Stage.objects.filter(pipeline=OuterRef("pk"), status__in=[StageStatus.QUEUED, *STAGE_ACTIVE])
+    for pipeline in Pipeline.objects.filter(~Exists(busy), status=PipelineStatus.RUNNING):
+        advance(pipeline.pk, actor="reconcile")
+        now = Pipeline.objects.get(pk=pipeline.pk)
+        if now.version != pipeline.version:
+            changed.append(f"pipeline {pipeline.pk}: {pipeline.status} -> {now.status}")
+    return changed

@@ -1,0 +1,66 @@
+"""The actors: each takes ids, calls one service, and is safe to run twice. They launch and look; they never wait."""
+
+import os
+import socket
+from uuid import UUID
+
+import dramatiq
+
+from environments.models import Host
+from pipelines.messages import send_dispatch, send_observe, send_observe_stages
+from pipelines.models import Attempt
+from pipelines.services import cancel, dispatch, launch, observe
+from pipelines.states import STAGE_ACTIVE, StageStatus
+from platform_site.common.db import released_connections
+from platform_site.common.queues import CONTROL, DEFAULT
+
+# Retries are the observer's business: it sees what did not happen and sends again.
+_ONCE = {"max_retries": 0}
+
+
+@dramatiq.actor(queue_name=DEFAULT, time_limit=120_000, **_ONCE)
+def launch_attempt(attempt_id: str) -> None:
+    """Start the process of an attempt. Sent to the queue of its stage; delivered any number of times."""
+    launch.launch(UUID(attempt_id), worker=f"{socket.gethostname()}-{os.getpid()}")
+
+
+@dramatiq.actor(queue_name=CONTROL, time_limit=60_000, **_ONCE)
+def stop_attempt(attempt_id: str) -> None:
+    """End the process of an attempt whose cancelling was asked for."""
+    cancel.stop_attempt(UUID(attempt_id))
+
+
+@dramatiq.actor(queue_name=CONTROL, time_limit=60_000, **_ONCE)
+def dispatch_tick() -> None:
+    """Give queued stages the slots that are free."""
+    dispatch.dispatch()
+
+
+@dramatiq.actor(queue_name=CONTROL, time_limit=120_000, **_ONCE)
+def observe_host(host_id: int) -> None:
+    """Look at every live attempt of one host."""
+    observe.observe_host(host_id)
+
+
+@dramatiq.actor(queue_name=CONTROL, time_limit=60_000, **_ONCE)
+def observe_stages(stage_ids: list[str]) -> None:
+    """Look at some stages at once, because their files changed."""
+    observe.observe_stages([UUID(stage_id) for stage_id in stage_ids])
+
+
+@released_connections()
+def tick() -> None:
+    """What the scheduler does each second: send a look at each host with live attempts, and a dispatch if due."""
+    for host_id in (
+        Host.objects.filter(enabled=True, attempts__outcome="", attempts__stage__status__in=STAGE_ACTIVE)
+        .values_list("pk", flat=True)
+        .distinct()
+    ):
+        send_observe(host_id)
+    if Attempt.objects.filter(outcome="", stage__status=StageStatus.QUEUED).exists():
+        send_dispatch()
+
+
+def nudge(stage_ids: list[str]) -> None:
+    """Files of these stages changed: look at them now. Touches no database."""
+    send_observe_stages(stage_ids)
