@@ -35,7 +35,7 @@ class Transport(Protocol):
     def stat(self, path: str) -> FileStat | None:
         """None when there is nothing."""
 
-    def list(self, path: str) -> list[str]:
+    def listdir(self, path: str) -> list[str]:
         """Names in a folder, sorted; empty when there is no folder."""
 
     def write(self, path: str, data: bytes, mode: int = 0o600) -> None:

@@ -56,7 +56,7 @@ class LocalTransport:
             return None
         return FileStat(found.st_size, found.st_ino, found.st_mtime_ns, stat_module.S_ISREG(found.st_mode))
 
-    def list(self, path: str) -> list[str]:
+    def listdir(self, path: str) -> list[str]:
         try:
             return sorted(os.listdir(path))
         except (FileNotFoundError, NotADirectoryError):

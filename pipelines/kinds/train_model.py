@@ -143,7 +143,7 @@ def _signal_reason(signal: int) -> str:
 
 
 def _checkpoints(folder: str, transport: Transport) -> list[dict[str, Any]]:
-    steps = [name for name in transport.list(folder) if name.startswith("global_step_")]
+    steps = [name for name in transport.listdir(folder) if name.startswith("global_step_")]
     found = [(int(name.removeprefix("global_step_")), name) for name in steps if name[12:].isdigit()]
     return [{"step": step, "path": f"{folder}/{name}"} for step, name in sorted(found)]
 
