@@ -1,4 +1,4 @@
-"""The record of who did what. `record` joins the caller's transaction: no deed without its row, no row without it.
+"""The record of who did what. `record` joins the caller's transaction: no deed without its row, nor the reverse.
 
     audit.record("job.submit", user, job, recipe="tiny-sft")
 """
@@ -15,17 +15,20 @@ from .jsonsafe import finite
 from .models import AuditEvent, User
 
 request_address: ContextVar[str | None] = ContextVar("request_address", default=None)
-"""Peer of the request being served; set by `middleware.RequestContext`, so that services need not pass it down."""
+"""Peer of the request being served, set by `middleware.RequestContext`: services need not pass it down."""
 
 REMOVED: Final = "[removed]"
 LONGEST_TEXT: Final = 500
 _SECRET_NAME: Final = re.compile(
-    r"pass(word|phrase|wd)?$|secret|token$|credential|private|authorization|cookie|(^|_)key$|api_?key", re.IGNORECASE
+    r"pass(word|phrase|wd)?$|secret|token$|credential|private|authorization|cookie|(^|_)key$|api_?key",
+    re.IGNORECASE,
 )
 
 
-def record(action: str, user: User | AnonymousUser | str | None, target: Model | None = None, **details: Any) -> AuditEvent:
-    """Writes one row. `user` may be the name of the part that acted ("scheduler"); `action` reads `noun.verb`.
+def record(
+    action: str, user: User | AnonymousUser | str | None, target: Model | None = None, **details: Any
+) -> AuditEvent:
+    """Writes one row. `user` may be the name of the part that acted ("scheduler"); `action` is `noun.verb`.
     Anything in `details` whose name sounds like a secret is left out, long text is cut."""
     person = user if isinstance(user, User) else None
     name = user if isinstance(user, str) else (person.get_username() if person else "")
@@ -41,7 +44,7 @@ def record(action: str, user: User | AnonymousUser | str | None, target: Model |
 
 
 def without_secrets(value: Any) -> Any:
-    """JSON of the same shape, with values under secret-sounding names replaced, long text cut, and NaN spelled out."""
+    """JSON of the same shape: values under secret-sounding names replaced, long text cut, NaN spelled out."""
     if isinstance(value, Mapping):
         return {
             str(name): REMOVED if _SECRET_NAME.search(str(name)) else without_secrets(item)

@@ -18,9 +18,7 @@ def decrypt(secret: str) -> str:
     try:
         return _fernet().decrypt(secret.encode()).decode()
     except InvalidToken:
-        raise Unavailable(
-            _("A stored secret cannot be read with the present encryption keys. Restore the key or enter it again.")
-        ) from None
+        raise Unavailable(_unreadable()) from None
 
 
 def rotate(secret: str) -> str:
@@ -28,13 +26,15 @@ def rotate(secret: str) -> str:
     try:
         return _fernet().rotate(secret.encode()).decode()
     except InvalidToken:
-        raise Unavailable(
-            _("A stored secret cannot be read with the present encryption keys. Restore the key or enter it again.")
-        ) from None
+        raise Unavailable(_unreadable()) from None
+
+
+def _unreadable() -> str:
+    return _("A stored secret cannot be read with the present keys. Restore the key or enter the secret again.")
 
 
 def _fernet() -> MultiFernet:
-    """Newest key first. Built on each use, so that a change of settings counts at once; it costs microseconds."""
+    """Newest key first. Built on each use, so that a change of settings counts at once: microseconds."""
     keys = list(getattr(settings, "FERNET_KEYS", ()))
     if not keys:
         raise ImproperlyConfigured("FERNET_KEYS is empty: secrets cannot be stored.")

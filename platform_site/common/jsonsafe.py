@@ -1,4 +1,4 @@
-"""JSON that every parser takes: the numbers that JSON lacks become the strings "NaN", "Infinity", "-Infinity"."""
+"""JSON that every parser takes: the numbers it lacks become the strings "NaN", "Infinity", "-Infinity"."""
 
 import math
 from collections.abc import Mapping

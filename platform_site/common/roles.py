@@ -29,7 +29,7 @@ OPERATED_APPS: Final = ("datasets", "pipelines", "registry")
 
 
 def role_of(user: AbstractBaseUser | AnonymousUser | None) -> Role | None:
-    """The highest role of `user`; None for nobody, for an inactive user and for one without any role. One query."""
+    """The highest role of `user`; None for a stranger, an inactive user and one without any role. One query."""
     if user is None or not user.is_authenticated or not user.is_active:
         return None
     if getattr(user, "is_superuser", False):
@@ -39,7 +39,7 @@ def role_of(user: AbstractBaseUser | AnonymousUser | None) -> Role | None:
 
 
 def effective_role(user: AbstractBaseUser | AnonymousUser | None, scope: str | None) -> Role | None:
-    """The right of a request: the owner's role, cut to the token's scope. `scope` None: no token, a session."""
+    """The right of a request: the owner's role, cut to the token's scope. `scope` None: a session, no token."""
     role = role_of(user)
     if role is None or scope is None:
         return role
@@ -53,7 +53,8 @@ def ensure_roles() -> None:
     """Makes the three groups and gives each its Django permissions. Safe to repeat; run after every migrate,
     so that the models of a new version are covered."""
     own = Q(content_type__app_label__in=OWN_APPS)
-    seen = own & Q(codename__startswith="view_") & ~Q(content_type__model__in=["apitoken", "idempotencyrecord"])
+    secret = Q(content_type__model__in=["apitoken", "idempotencyrecord"])
+    seen = own & Q(codename__startswith="view_") & ~secret
     operated = Q(content_type__app_label__in=OPERATED_APPS) & (
         Q(codename__startswith="add_") | Q(codename__startswith="change_")
     )

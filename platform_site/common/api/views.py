@@ -1,0 +1,25 @@
+"""The bases of all REST views: rights, filters and pages come from the settings, idempotency from here."""
+
+from rest_framework import generics, mixins, viewsets
+from rest_framework.views import APIView
+
+from .idempotency import IdempotentPosts
+
+
+class ApiView(IdempotentPosts, APIView):
+    """One address with handlers `get`, `post`, …"""
+
+
+class ApiListView(IdempotentPosts, mixins.ListModelMixin, generics.GenericAPIView):
+    """`GET` is a filtered, ordered page of `get_queryset()`; add `post` for making one."""
+
+    def get(self, request, *args, **kwargs):  # type: ignore[no-untyped-def]  # as REST framework has it
+        return self.list(request, *args, **kwargs)
+
+
+class ApiDetailView(IdempotentPosts, generics.GenericAPIView):
+    """An address of one object, found by `get_object()`."""
+
+
+class ApiViewSet(IdempotentPosts, viewsets.GenericViewSet):
+    """For owners who prefer routers."""
