@@ -1,13 +1,14 @@
-"""What the platform and a run share: names of files in the run folder and the JSON in them. Pure, stdlib only.
+"""What the platform and a run share: names of files in the run folder and the JSON in them. Stdlib only.
 
-Both worlds import this module. Times are seconds since the epoch (UTC) by the host's clock, durations seconds.
-`from_json` ignores unknown keys, so that either side may be newer, and raises `ContractError` for anything
-missing or of the wrong type.
+Both worlds import this module. Times are seconds since the epoch (UTC) by the host's clock, durations are
+seconds. `from_json` ignores unknown keys, so that either side may be newer, and raises `ContractError` for
+anything missing or of the wrong type.
 """
 
 import json
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, Self, TypeVar, cast
@@ -109,15 +110,16 @@ class RunFolder:
         return os.path.join(parent, "checkpoints", attempt)
 
 
-class _Message:
+class Message(ABC):
     """JSON in and out for the frozen dataclasses below."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(cast(Any, self))
 
     @classmethod
+    @abstractmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        raise NotImplementedError
+        """Raises ContractError."""
 
     def to_bytes(self) -> bytes:
         return (json.dumps(self.to_json(), indent=1, sort_keys=True) + "\n").encode()
@@ -181,7 +183,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Command(_Message):
+class Command(Message):
     """command.json: what the runner starts. `env` is the whole environment of the process."""
 
     argv: list[str]
@@ -213,8 +215,8 @@ class Command(_Message):
 
 
 @dataclass(frozen=True)
-class Claim(_Message):
-    """claim: who took the attempt. Created once, with this content, by the runner or by whoever revokes it."""
+class Claim(Message):
+    """claim: who took the attempt. Created once, whole, by the runner or by whoever revokes it."""
 
     owner: Literal["runner", "revoked"]
     pid: int | None
@@ -241,7 +243,7 @@ class Claim(_Message):
 
 
 @dataclass(frozen=True)
-class ProcessInfo(_Message):
+class ProcessInfo(Message):
     """process.json: runner and child. Start times are clock ticks since boot, as in /proc/<pid>/stat."""
 
     runner_pid: int
@@ -266,11 +268,11 @@ class ProcessInfo(_Message):
 
 
 @dataclass(frozen=True)
-class CheckpointInfo(_Message):
+class CheckpointInfo(Message):
     """What is in the checkpoint folder.
 
-    `step` is the latest step that can be loaded, None when there is none; `ok` says that the newest checkpoint
-    is that one; `why` says in words what is wrong, and is empty when nothing is.
+    `step` is the latest step that can be loaded, None when there is none; `ok` says that the newest
+    checkpoint is that one; `why` says in words what is wrong, and is empty when nothing is.
     """
 
     step: int | None
@@ -287,7 +289,7 @@ class CheckpointInfo(_Message):
 
 
 @dataclass(frozen=True)
-class ExitInfo(_Message):
+class ExitInfo(Message):
     """exit.json: how the command ended. Ended by a signal: `code` is None, `signal` its number.
 
     A command that could not be started has code 127 (not found) or 126 (anything else), as in a shell.
@@ -314,7 +316,7 @@ class ExitInfo(_Message):
 
 
 @dataclass(frozen=True)
-class AnomalyInfo(_Message):
+class AnomalyInfo(Message):
     """What the trainer's own process noticed at a step, for instance `nan_inf`."""
 
     type: str
@@ -326,7 +328,7 @@ class AnomalyInfo(_Message):
 
 
 @dataclass(frozen=True)
-class MetricLine(_Message):
+class MetricLine(Message):
     """One line of the metrics file. A step may have several; for one name the last wins."""
 
     step: int
@@ -354,7 +356,7 @@ class MetricLine(_Message):
 
 
 @dataclass(frozen=True)
-class StatusFile(_Message):
+class StatusFile(Message):
     """The status file: replaced whole, at most once a second. `heartbeat_at` moves also between steps.
 
     It tells how far training is. How the run ended, exit.json alone tells.

@@ -5,13 +5,13 @@ import os
 import tempfile
 from typing import TypeVar
 
-from platform_runtime.contract import ContractError, _Message
+from platform_runtime.contract import ContractError, Message
 
-M = TypeVar("M", bound=_Message)
+M = TypeVar("M", bound=Message)
 
 
 def write_beside(path: str, content: bytes) -> str:
-    """A new private file next to `path` with `content`; its path. Nothing is left when that fails (OSError)."""
+    """A new private file next to `path` with `content`; its path. Raises OSError and then leaves nothing."""
     folder, name = os.path.split(path)
     descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
     try:

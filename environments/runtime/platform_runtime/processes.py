@@ -125,7 +125,7 @@ def descendants() -> set[Identity]:
 
 
 def send(target: Identity, number: signal.Signals) -> bool:
-    """Signal that very process, never another that got its number since. False when it is gone or not ours."""
+    """Signal that very process, never one that got its number since. False: it is gone, or not ours."""
     try:
         handle = os.pidfd_open(target.pid)
     except ProcessLookupError:
@@ -159,9 +159,9 @@ def end(
 ) -> set[Identity]:
     """Kill what `find` finds, until it finds nothing. Answers those that live after `patience_s` seconds.
 
-    `find` is asked again after each round, since what dies may have had children in the meantime. Everything is
-    stopped before anything is killed: a stopped process starts no other, and nobody's parent goes missing before
-    its children are known.
+    `find` is asked again after each round, since what dies may have had children in the meantime. Everything
+    is stopped before anything is killed: a stopped process starts no other, and nobody's parent goes missing
+    before its children are known.
     """
     until = time.monotonic() + patience_s
     met: set[Identity] = set()

@@ -1,4 +1,7 @@
-"""End a run: ask its runner, or kill what is there. Stdlib only; also a program: `reaper.py stop|kill FOLDER`."""
+"""End a run: ask its runner, or kill what is there. Stdlib only.
+
+Also a program: `python -P reaper.py stop|kill FOLDER` writes the answer as JSON.
+"""
 
 import json
 import os
@@ -15,7 +18,7 @@ from platform_runtime.processes import Identity, belonging, end, send
 
 
 def stop(folder: str) -> str:
-    """Ask the runner to end its command; it does the rest. "signalled", or "not_running" when there is none."""
+    """Ask the runner to end its command; it does the rest. "signalled", or "not_running": there is none."""
     runner = runner_identity(load(Claim, RunFolder.at(folder).claim))
     if runner is not None and send(runner, signal.SIGTERM):
         return "signalled"
@@ -25,8 +28,8 @@ def stop(folder: str) -> str:
 def kill(folder: str) -> list[int]:
     """Kill the runner, its command, everything below them and whatever carries the launch token.
 
-    Answers the process ids that are still there after ten seconds: [] is the proof that nothing is. Only for a
-    run whose end the runner cannot be trusted with: there will be no exit.json.
+    Answers the process ids that are still there after ten seconds: [] is the proof that nothing is. Only for
+    a run whose end its runner cannot be trusted with: there will be no exit.json.
     """
     run = RunFolder.at(folder)
 
