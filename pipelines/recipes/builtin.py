@@ -1,0 +1,94 @@
+"""What every installation starts with: recipes that train for real on two cores, and their data."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Final
+
+from .spec import SFT, VERL, Json, RecipeSpec, gettext_noop
+
+ROWS: Final = 384
+_LARGEST: Final = 50
+
+
+@dataclass(frozen=True)
+class BuiltinDataset:
+    """A dataset made by code. `content` gives its bytes, the same on every machine."""
+
+    slug: str
+    name: str
+    kind: str
+    description: str
+
+
+@dataclass(frozen=True)
+class BuiltinRecipe:
+    """A recipe that ships with the platform."""
+
+    slug: str
+    name: str
+    description: str
+    algorithm: str
+    trainer: str
+    base_model: str
+    dataset: str
+    params: dict[str, Json]
+
+    @property
+    def spec(self) -> RecipeSpec:
+        return RecipeSpec(self.slug, self.algorithm, self.trainer, self.base_model, self.params)
+
+
+ARITHMETIC: Final = BuiltinDataset(
+    slug="arithmetic",
+    name=gettext_noop("Arithmetic"),
+    kind=SFT,
+    description=gettext_noop("Sums of two numbers up to 50, each worked out in one sentence."),
+)
+
+TINY_SFT: Final = BuiltinRecipe(
+    slug="tiny-sft",
+    name=gettext_noop("Tiny SFT"),
+    description=gettext_noop(
+        "Teaches a Llama of a few million parameters, made on the spot, to add. Ends in well under a minute on two "
+        "cores."
+    ),
+    algorithm=SFT,
+    trainer=VERL,
+    base_model="builtin:tiny-llama",
+    dataset=ARITHMETIC.slug,
+    params={
+        "data.train_batch_size": 16,
+        "data.micro_batch_size_per_gpu": 16,
+        "data.use_dynamic_bsz": False,
+        "data.max_length": 256,
+        "data.truncation": "right",
+        "data.ignore_input_ids_mismatch": True,
+        "model.enable_gradient_checkpointing": False,
+        "optim.lr": 0.001,
+        "trainer.total_epochs": 1,
+        "trainer.save_freq": 8,
+        "trainer.max_ckpt_to_keep": 2,
+    },
+)
+
+RECIPES: Final = (TINY_SFT,)
+DATASETS: Final = (ARITHMETIC,)
+
+
+def content(dataset: BuiltinDataset) -> bytes:
+    """The JSONL of a built-in dataset, one conversation a line."""
+    if dataset != ARITHMETIC:
+        raise LookupError(dataset.slug)
+    pairs = [(a, b) for a in range(1, _LARGEST + 1) for b in range(1, _LARGEST + 1)]
+    # An order that looks random and is the same everywhere.
+    pairs.sort(key=lambda pair: hashlib.sha256(b"%d+%d" % pair).digest())
+    return b"".join(_sum(a, b) for a, b in pairs[:ROWS])
+
+
+def _sum(a: int, b: int) -> bytes:
+    messages = [
+        {"role": "user", "content": f"What is {a} plus {b}? Think step by step and answer after ####."},
+        {"role": "assistant", "content": f"Starting from {a}, adding {b} gives {a + b}. #### {a + b}"},
+    ]
+    return json.dumps({"messages": messages}).encode() + b"\n"

@@ -1,0 +1,77 @@
+"""Recipe revision + dataset version + place -> configuration, command, environment, target step.
+
+Pure and deterministic: the same input gives the same bytes.
+"""
+
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from . import literals, places, schema, sft, validate
+from .spec import Compiled, DatasetRef, Json, Place, RecipeError, RecipeSpec
+
+
+def compile_recipe(spec: RecipeSpec, dataset: DatasetRef, place: Place) -> Compiled:
+    """What one attempt is started with.
+
+    Permission to use an administrator's keys was judged when the recipe was saved. Raises RecipeError when the
+    recipe does not fit the trainer, the dataset or the place.
+    """
+    required = places.required(place)
+    adjusted = _adjusted(spec.params, required)
+    fitted = spec.merged({key: required[key] for key in adjusted})
+    checked = validate.check(fitted, dataset=dataset, gpus=place.processes, admin=True)
+    if not checked.valid:
+        raise RecipeError(checked.errors)
+    settings = validate.effective(fitted)
+    target = sft.steps(settings, dataset.rows, place.processes).target
+    config = _config(fitted, {**required, **places.owned(spec, dataset, place)})
+    return Compiled(
+        argv=places.argv(place, posixpath.join(place.attempt_folder, "config.yaml")),
+        env=places.environment(place, target),
+        config=config,
+        config_yaml=to_yaml(config),
+        target_step=target,
+        checkpoint_required=sft.saves_checkpoint(settings),
+        adjusted=adjusted,
+    )
+
+
+def to_yaml(config: Mapping[str, Any]) -> str:
+    """The configuration as YAML that OmegaConf loads and resolves to exactly these literals."""
+    escaped = OmegaConf.create(literals.escape(config))
+    return OmegaConf.to_yaml(escaped, resolve=False, sort_keys=False)
+
+
+def _adjusted(params: Mapping[str, Json], required: Mapping[str, Json]) -> dict[str, tuple[Json, Json]]:
+    return {
+        key: (params[key], required[key])
+        for key in sorted(required)
+        if key in params and (params[key] != required[key] or type(params[key]) is not type(required[key]))
+    }
+
+
+def _config(spec: RecipeSpec, imposed: Mapping[str, Json]) -> dict[str, Json]:
+    """The whole tree as literals: verl's defaults, then the recipe, then what the platform and the place impose."""
+    raw = schema.raw_tree(spec.algorithm, spec.trainer)
+    for key in sorted(spec.params):
+        _set(raw, key, literals.escape(spec.params[key]))
+    for key, value in imposed.items():
+        _set(raw, key, literals.escape(value))
+    # Only verl's own `${…}` are left to resolve: everything put in is escaped.
+    resolved = OmegaConf.to_container(OmegaConf.create(raw), resolve=True, throw_on_missing=False)
+    if not isinstance(resolved, dict):
+        raise TypeError("the configuration is not a tree")
+    return resolved  # type: ignore[return-value]  # keys of verl's tree are text
+
+
+def _set(tree: dict[str, Any], key: str, value: Any) -> None:
+    *above, last = key.split(".")
+    for name in above:
+        below = tree.get(name)
+        if not isinstance(below, dict):
+            below = tree[name] = {}
+        tree = below
+    tree[last] = value

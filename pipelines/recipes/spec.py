@@ -1,0 +1,136 @@
+"""The values that recipes are checked and compiled with. Frozen, and free of Django."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeAlias
+
+Json: TypeAlias = "str | int | float | bool | None | Sequence[Json] | Mapping[str, Json]"
+"""A JSON value. In a recipe every one of them is a literal: nothing is substituted or evaluated."""
+
+SFT: Final = "sft"
+VERL: Final = "verl"
+
+
+def gettext_noop(text: str) -> str:
+    """Marks a sentence for the message catalogue. The layers that know a language translate it."""
+    return text
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One key of the trainer's configuration tree.
+
+    `type` is one or more of boolean, integer, number, string, array, object, null and any, joined by `|`.
+    An `open` leaf takes keys below it that the trainer does not list (`model.override_config.num_layers`).
+    """
+
+    key: str
+    type: str
+    default: Json
+    open: bool = False
+
+    @property
+    def types(self) -> frozenset[str]:
+        return frozenset(self.type.split("|"))
+
+
+@dataclass(frozen=True)
+class RecipeSpec:
+    """What to train and how: one revision of a recipe, overrides included."""
+
+    slug: str
+    algorithm: str
+    trainer: str
+    base_model: str
+    params: Mapping[str, Json] = field(default_factory=dict)
+
+    def merged(self, overrides: Mapping[str, Json] | None) -> "RecipeSpec":
+        """The same recipe with `overrides` on top."""
+        return replace(self, params={**self.params, **overrides}) if overrides else self
+
+
+@dataclass(frozen=True)
+class DatasetRef:
+    """A dataset version as the trainer will find it. `path` is absolute, on the host."""
+
+    path: str
+    rows: int
+    kind: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an attempt runs. All paths are absolute and on the host.
+
+    `gpus` counts those the run gets (0 without CUDA). `resume_from` is the folder of a checkpoint, or None.
+    """
+
+    python: str
+    runtime_path: str
+    attempt_folder: str
+    checkpoint_folder: str
+    uuid: str
+    cuda: bool = False
+    gpus: int = 0
+    resume_from: str | None = None
+    cpu_threads: int = 2
+
+    @property
+    def processes(self) -> int:
+        """Trainer processes: one a GPU, or a single one on CPU."""
+        return self.gpus if self.cuda and self.gpus > 0 else 1
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with one key (or with `base_model`, `algorithm`, `dataset`).
+
+    `template` is the untranslated sentence and `values` fill it, so that it can be told in any language.
+    """
+
+    key: str
+    template: str
+    values: Mapping[str, object] = field(default_factory=dict)
+    suggestion: str | None = None
+
+    @property
+    def message(self) -> str:
+        """The sentence in English."""
+        return self.template % self.values if self.values else self.template
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check found. Errors forbid the run; warnings do not."""
+
+    errors: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+
+    @property
+    def valid(self) -> bool:
+        return not self.errors
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A recipe made ready for one attempt.
+
+    `adjusted` names the recipe's own values that this place could not take: key -> (asked, used).
+    """
+
+    argv: list[str]
+    env: dict[str, str]
+    config: dict[str, Json]
+    config_yaml: str
+    target_step: int | None
+    checkpoint_required: bool
+    adjusted: Mapping[str, tuple[Json, Json]] = field(default_factory=dict)
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be compiled. Carries the problems."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(f"{problem.key}: {problem.message}" for problem in problems))
+        self.problems = tuple(problems)

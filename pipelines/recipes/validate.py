@@ -1,0 +1,251 @@
+"""Checks a recipe against the trainer's own tree before anything is run."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from . import literals, ownership, ranges, schema, sft
+from .spec import Checked, DatasetRef, Json, Leaf, Problem, RecipeSpec, gettext_noop
+
+BUILTIN_MODELS: Final = ("builtin:tiny-llama",)
+MAX_KEYS: Final = 2_000
+
+_HUB_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+_SHOWN: Final = 80
+
+
+def check(
+    spec: RecipeSpec,
+    *,
+    dataset: DatasetRef | None = None,
+    gpus: int = 1,
+    admin: bool = False,
+    inherited: Mapping[str, Json] | None = None,
+) -> Checked:
+    """Everything that is wrong with a recipe, all at once.
+
+    `dataset` adds the checks that need its size. `gpus` is the number of trainer processes. `admin` allows the
+    keys of `ownership.ADMIN`; `inherited` is what somebody who may has saved before: equal values pass.
+    """
+    try:
+        tree = schema.leaves(spec.algorithm, spec.trainer)
+    except schema.UnknownTrainer:
+        return Checked(errors=(_unknown_trainer(spec),))
+    errors = list(_base_model(spec.base_model))
+    if dataset is not None and dataset.kind != spec.algorithm:
+        errors.append(
+            Problem(
+                "dataset",
+                gettext_noop("A dataset of kind %(kind)s does not fit a recipe for %(algorithm)s."),
+                {"kind": dataset.kind, "algorithm": spec.algorithm},
+            )
+        )
+    if len(spec.params) > MAX_KEYS:
+        errors.append(Problem("params", gettext_noop("More than %(limit)d parameters."), {"limit": MAX_KEYS}))
+        return Checked(errors=tuple(errors))
+    warnings: list[Problem] = []
+    judged = _Judge(tree, admin, inherited or {})
+    for key, value in spec.params.items():
+        found = judged.problem(key, value)
+        if found is not None:
+            errors.append(found)
+        elif literals.holds_substitution(value):
+            warnings.append(
+                Problem(key, gettext_noop("${…} is taken as it is written: nothing is put in its place."))
+            )
+    errors.extend(_overlaps(spec.params))
+    if not errors:
+        settings = effective(spec, tree)
+        errors.extend(sft.problems(settings, dataset, max(1, gpus)))
+        warnings.extend(sft.warnings(settings))
+    return Checked(errors=tuple(errors), warnings=tuple(warnings))
+
+
+def effective(spec: RecipeSpec, tree: Mapping[str, Leaf] | None = None) -> dict[str, Any]:
+    """The value of every key that the run will have: the recipe's, else the trainer's default."""
+    tree = schema.leaves(spec.algorithm, spec.trainer) if tree is None else tree
+    defaults = {key: leaf.default for key, leaf in tree.items() if key not in ownership.PLATFORM}
+    return {**defaults, "data.val_files": None, **spec.params}
+
+
+class _Judge:
+    """Judges one key and its value at a time."""
+
+    def __init__(self, tree: Mapping[str, Leaf], admin: bool, inherited: Mapping[str, Json]) -> None:
+        self._tree = tree
+        self._admin = admin
+        self._inherited = inherited
+
+    def problem(self, key: str, value: Json) -> Problem | None:
+        """The first thing wrong with it."""
+        found = literals.key_problem(key)
+        if found is not None:
+            return self._with_suggestion(found)
+        if key in ownership.PLATFORM:
+            return Problem(key, ownership.PLATFORM[key])
+        leaf = self._tree.get(key)
+        if leaf is None:
+            return self._unlisted(key, value)
+        found = literals.value_problem(key, value) or _type_problem(leaf, value) or _range_problem(key, value)
+        return found or self._permission(leaf, value)
+
+    def _unlisted(self, key: str, value: Json) -> Problem | None:
+        """A key that the tree does not list: fine below an open leaf, else unknown."""
+        above = [key[:at] for at, letter in enumerate(key) if letter == "."]
+        if any(name in self._tree and self._tree[name].open for name in above):
+            return literals.value_problem(key, value)
+        inside = [name for name in self._tree if name.startswith(f"{key}.")]
+        if inside:
+            return Problem(
+                key,
+                gettext_noop("This is a group of settings: name one of them, such as %(example)s."),
+                {"example": inside[0]},
+                suggestion=inside[0],
+            )
+        return Problem(key, gettext_noop("The trainer has no such setting."), suggestion=nearest(key, self._tree))
+
+    def _permission(self, leaf: Leaf, value: Json) -> Problem | None:
+        if self._admin or not ownership.needs_admin(leaf.key, value, leaf.default):
+            return None
+        if leaf.key in self._inherited and self._inherited[leaf.key] == value:
+            return None
+        return Problem(leaf.key, ownership.ADMIN[leaf.key])
+
+    def _with_suggestion(self, problem: Problem) -> Problem:
+        """Proposes the plain key only if there is one."""
+        if problem.suggestion is None or problem.suggestion in self._tree:
+            return problem
+        return Problem(problem.key, problem.template, problem.values, nearest(problem.suggestion, self._tree))
+
+
+def nearest(key: str, tree: Mapping[str, Leaf]) -> str | None:
+    """The real key that was probably meant: the same last word elsewhere, else the closest spelling."""
+    settable = [name for name in tree if name not in ownership.PLATFORM]
+    last = key.rpartition(".")[2].lower()
+    close = difflib.get_close_matches(key, settable, n=1, cutoff=0.75)
+    same_word = [name for name in settable if name.rpartition(".")[2].lower() == last]
+    if same_word and not close:
+        return max(same_word, key=lambda name: difflib.SequenceMatcher(None, key, name).ratio())
+    if close:
+        return close[0]
+    loose = difflib.get_close_matches(key, settable, n=1, cutoff=0.5)
+    return loose[0] if loose else None
+
+
+def _unknown_trainer(spec: RecipeSpec) -> Problem:
+    known = ", ".join(f"{algorithm} ({trainer})" for algorithm, trainer in schema.supported())
+    return Problem(
+        "algorithm",
+        gettext_noop("%(algorithm)s with %(trainer)s cannot be run here. Available: %(known)s."),
+        {"algorithm": spec.algorithm, "trainer": spec.trainer, "known": known},
+    )
+
+
+def _base_model(name: str) -> Iterator[Problem]:
+    if name.startswith("builtin:"):
+        if name not in BUILTIN_MODELS:
+            yield Problem(
+                "base_model",
+                gettext_noop("There is no such built-in model. Available: %(known)s."),
+                {"known": ", ".join(BUILTIN_MODELS)},
+                suggestion=BUILTIN_MODELS[0],
+            )
+        return
+    absolute = name.startswith("/") and literals.value_problem("base_model", name) is None
+    if ".." in name.split("/") or not (absolute or _HUB_NAME.fullmatch(name)):
+        yield Problem(
+            "base_model",
+            gettext_noop("Give a built-in model, a name such as organisation/model, or an absolute folder on the host."),
+        )
+
+
+def _type_problem(leaf: Leaf, value: Json) -> Problem | None:
+    given = schema.json_type(value)
+    allowed = leaf.types
+    if "any" in allowed:
+        fits = given != "object"
+    else:
+        fits = given in allowed or (given == "integer" and "number" in allowed)
+    if fits and given == "array":
+        return _items_problem(leaf, value)
+    if fits:
+        return None
+    return Problem(
+        leaf.key,
+        gettext_noop("Must be %(expected)s, not %(given)s (%(value)s)."),
+        {"expected": " or ".join(sorted(allowed)), "given": given, "value": _shown(value)},
+        suggestion=_converted(value, allowed),
+    )
+
+
+def _items_problem(leaf: Leaf, value: Any) -> Problem | None:
+    """Lists hold what the default list holds; without an example, any scalars."""
+    samples = {schema.json_type(item) for item in leaf.default} if isinstance(leaf.default, (list, tuple)) else set()
+    expected = samples or {"string", "number", "integer", "boolean"}
+    if "number" in expected:
+        expected = expected | {"integer"}
+    for item in value:
+        if schema.json_type(item) not in expected:
+            return Problem(
+                leaf.key,
+                gettext_noop("The list must hold %(expected)s, not %(value)s."),
+                {"expected": " or ".join(sorted(expected)), "value": _shown(item)},
+            )
+    return None
+
+
+def _range_problem(key: str, value: Any) -> Problem | None:
+    given = schema.json_type(value)
+    if given in ("integer", "number"):
+        least, most = ranges.AT_LEAST.get(key), ranges.AT_MOST.get(key)
+        if least is not None and value < least:
+            return Problem(key, gettext_noop("Must be at least %(least)s."), {"least": least}, suggestion=str(least))
+        if most is not None and value > most:
+            return Problem(key, gettext_noop("Must be at most %(most)s."), {"most": most}, suggestion=str(most))
+        if key in ranges.NOT_ZERO and value == 0:
+            return Problem(key, gettext_noop("Cannot be 0: use -1 to switch it off."), suggestion="-1")
+    if given == "array" and key in ranges.LENGTHS and len(value) != ranges.LENGTHS[key]:
+        return Problem(key, gettext_noop("The list must have %(count)d items."), {"count": ranges.LENGTHS[key]})
+    if key in ranges.WORDS:
+        words = value if given == "array" else [value]
+        for word in words:
+            if isinstance(word, str) and word not in ranges.WORDS[key]:
+                close = difflib.get_close_matches(word, ranges.WORDS[key], n=1)
+                return Problem(
+                    key,
+                    gettext_noop("%(value)s is not one of %(words)s."),
+                    {"value": _shown(word), "words": ", ".join(ranges.WORDS[key])},
+                    suggestion=close[0] if close else None,
+                )
+    return None
+
+
+def _overlaps(params: Mapping[str, Json]) -> Iterator[Problem]:
+    """A key and one below it cannot both be given."""
+    for key in params:
+        for at, letter in enumerate(key):
+            if letter == "." and key[:at] in params:
+                yield Problem(
+                    key, gettext_noop("%(above)s is given too: one would hide the other."), {"above": key[:at]}
+                )
+
+
+def _shown(value: Json) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _converted(value: Json, allowed: frozenset[str]) -> str | None:
+    """What the text was probably meant to be: "1e-4" for a number, "True" for a boolean."""
+    if not isinstance(value, str):
+        return str(int(value)) if isinstance(value, float) and value.is_integer() and "integer" in allowed else None
+    if "boolean" in allowed and value.lower() in ("true", "false"):
+        return value.lower()
+    for name, convert in (("integer", int), ("number", float)):
+        if name in allowed:
+            try:
+                return str(convert(value))
+            except ValueError:
+                continue
+    return None

@@ -1,0 +1,32 @@
+"""Recipes, data and places to compile with."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipelines.recipes import builtin
+from pipelines.recipes.spec import DatasetRef, Json, Place, RecipeSpec
+
+UUID = "0b0e7a51-8f6e-4d39-9f6f-0f4f3a2b1c0d"
+RUN = f"/data/runs/{UUID}"
+
+
+def recipe(params: Mapping[str, Json] | None = None, **fields: Any) -> RecipeSpec:
+    """tiny-sft with `params` on top."""
+    tiny = builtin.TINY_SFT.spec
+    values = {"slug": tiny.slug, "algorithm": tiny.algorithm, "trainer": tiny.trainer, "base_model": tiny.base_model}
+    return RecipeSpec(**{**values, **fields}, params={**tiny.params, **(params or {})})
+
+
+def dataset(rows: int = builtin.ROWS, **fields: Any) -> DatasetRef:
+    return DatasetRef(**{"path": "/data/datasets/ab/abc.jsonl", "rows": rows, "kind": "sft", "sha256": "ab" * 32, **fields})
+
+
+def place(**fields: Any) -> Place:
+    standard: dict[str, Any] = {
+        "python": "/checkout/.training/venv/bin/python",
+        "runtime_path": "/data/runtime/abc",
+        "attempt_folder": f"{RUN}/attempt-1",
+        "checkpoint_folder": f"{RUN}/checkpoints/attempt-1",
+        "uuid": UUID,
+    }
+    return Place(**{**standard, **fields})
