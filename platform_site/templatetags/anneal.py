@@ -1,5 +1,6 @@
 """The tags and filters that our templates share."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +9,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from pipelines import selectors
+from pipelines.models import Job
 from platform_site import display
 
 register = template.Library()
@@ -53,6 +56,30 @@ def metric_value(value: object) -> str:
 def percent(fraction: float | None) -> str:
     """`0.5` as `50`. Rounded down: nothing says 100 before it is done."""
     return str(int(max(0.0, min(1.0, fraction or 0.0)) * 100))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`fraction` 0-1, None while nobody knows; `eta_s` seconds, None when it cannot be told."""
+
+    step: int | None
+    target: int | None
+    fraction: float | None
+    eta_s: float | None
+    waiting_for: str
+
+
+@register.simple_tag
+def progress_of(job: Job) -> Progress:
+    """How far a run is. The stage must have `job` loaded on it: Django does so for the one it came from."""
+    stage = job.stage
+    return Progress(
+        step=job.stream.last_step,
+        target=job.target_step or job.stream.target_step,
+        fraction=selectors.progress_of(stage),
+        eta_s=selectors.eta_s(stage),
+        waiting_for=selectors.waiting_for(stage) if stage.status == "queued" else "",
+    )
 
 
 @register.simple_tag
