@@ -154,9 +154,7 @@ def _send_by_number(target: Identity, number: signal.Signals) -> bool:
     return True
 
 
-def end(
-    find: Callable[[], set[Identity]], *, patience_s: float = 10, reap: Callable[[], None] = lambda: None
-) -> set[Identity]:
+def end(find: Callable[[], set[Identity]], *, patience_s: float = 10) -> set[Identity]:
     """Kill what `find` finds, until it finds nothing. Answers those that live after `patience_s` seconds.
 
     `find` is asked again after each round, since what dies may have had children in the meantime. Everything
@@ -172,7 +170,6 @@ def end(
             met |= fresh
         for target in met:
             send(target, signal.SIGKILL)
-        reap()
         met = {target for target in met if target.alive}
         if not met and not find():
             return set()

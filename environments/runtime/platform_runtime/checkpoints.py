@@ -1,0 +1,146 @@
+"""Whether a checkpoint can be loaded, told without loading it: nothing here unpickles. Stdlib only.
+
+verl writes `global_step_<n>/` with one file a rank and kind, `model_world_size_<w>_rank_<r>.pt` (also `optim`
+and `extra_state`), for PPO and GRPO one level deeper in `actor/` and `critic/`. A `.pt` file is a zip archive
+whose directory stands at its end, so a file cut short has none. Weights in safetensors begin with a header that
+says how long the file must be.
+"""
+
+import json
+import os
+import re
+import struct
+import zipfile
+from collections.abc import Iterator
+
+from platform_runtime.contract import CheckpointInfo
+
+_STEP = re.compile(r"global_step_(\d+)")
+_SHARD = re.compile(r"(model|optim|extra_state)_world_size_(\d+)_rank_(\d+)\.pt")
+_ROLES = ("actor", "critic")
+_INDEX = "model.safetensors.index.json"
+_LOCAL_HEADER = b"PK\x03\x04"
+_MAX_HEADER = 100_000_000
+"""The longest safetensors header that its own library accepts, bytes."""
+
+
+class BadCheckpointError(Exception):
+    """Cannot be loaded. The message says which file and why."""
+
+
+def steps(folder: str) -> list[int]:
+    """The steps with a folder below `folder`, newest first; none when there is no such folder."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    matches = (_STEP.fullmatch(name) for name in names)
+    return sorted((int(match[1]) for match in matches if match), reverse=True)
+
+
+def survey(folder: str) -> CheckpointInfo:
+    """The latest step that can be loaded, and whether it is the newest one that was written."""
+    found = steps(folder)
+    if not found:
+        return CheckpointInfo(None, False, "no checkpoint was written")
+    faults = []
+    for step in found:
+        try:
+            verify(os.path.join(folder, f"global_step_{step}"))
+        except BadCheckpointError as fault:
+            faults.append(f"step {step}: {fault}"[:300])
+        else:
+            return CheckpointInfo(step, not faults, "; ".join(faults[:3]))
+    return CheckpointInfo(None, False, "; ".join(faults[:3]))
+
+
+def verify(folder: str) -> None:
+    """Check one `global_step_<n>` folder. Raises BadCheckpointError.
+
+    Reads directories and headers alone: a few kilobytes a file, whatever the size of the model.
+    """
+    parts = [os.path.join(folder, role) for role in _ROLES]
+    for part in [part for part in parts if os.path.isdir(part)] or [folder]:
+        _verify_part(part)
+    data = os.path.join(folder, "data.pt")
+    if os.path.exists(data):
+        _verify_zip(data)
+
+
+def _verify_part(folder: str) -> None:
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        raise BadCheckpointError(f"{os.path.basename(folder)}: {error.strerror}") from error
+    ranks: dict[tuple[str, int], set[int]] = {}
+    for name in names:
+        if shard := _SHARD.fullmatch(name):
+            ranks.setdefault((shard[1], int(shard[2])), set()).add(int(shard[3]))
+            _verify_zip(os.path.join(folder, name))
+    whole = os.path.join(folder, "huggingface")
+    has_weights = any(True for _ in _weights(whole))
+    if not has_weights and not any(kind == "model" for kind, _ in ranks):
+        raise BadCheckpointError("holds no weights")
+    if len({size for _, size in ranks}) > 1:
+        raise BadCheckpointError("mixes files of different world sizes")
+    for (kind, size), present in sorted(ranks.items()):
+        if missing := sorted(set(range(size)) - present):
+            raise BadCheckpointError(f"{kind}: no file of rank {', '.join(map(str, missing))} of {size}")
+    for path in _weights(whole):
+        _verify_safetensors(path)
+    _verify_index(whole)
+
+
+def _weights(folder: str) -> Iterator[str]:
+    if os.path.isdir(folder):
+        names = sorted(os.listdir(folder))
+        yield from (os.path.join(folder, name) for name in names if name.endswith(".safetensors"))
+
+
+def _verify_index(folder: str) -> None:
+    try:
+        with open(os.path.join(folder, _INDEX), "rb") as file:
+            wanted = set(json.load(file)["weight_map"].values())
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise BadCheckpointError(f"{_INDEX} cannot be read: {error}") from error
+    missing = sorted(str(name) for name in wanted if not os.path.isfile(os.path.join(folder, str(name))))
+    if missing:
+        raise BadCheckpointError(f"{_INDEX} names {missing[0]}, which is not there")
+
+
+def _verify_zip(path: str) -> None:
+    """Directory at the end, and every member beginning where the directory says, inside the file."""
+    name = os.path.basename(path)
+    try:
+        size = os.path.getsize(path)
+        with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
+            members = archive.infolist()
+            for member in members:
+                if member.header_offset + member.compress_size > size:
+                    raise BadCheckpointError(f"{name}: {member.filename} ends outside the file")
+                file.seek(member.header_offset)
+                if file.read(4) != _LOCAL_HEADER:
+                    raise BadCheckpointError(f"{name}: {member.filename} is not where it should be")
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
+        raise BadCheckpointError(f"{name}: {error}") from error
+    if not any(member.filename.endswith("data.pkl") for member in members):
+        raise BadCheckpointError(f"{name}: holds no tensors' index")
+
+
+def _verify_safetensors(path: str) -> None:
+    """Eight bytes of length, a JSON header of that length, then exactly the bytes that the header tells of."""
+    name = os.path.basename(path)
+    try:
+        size = os.path.getsize(path)
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > min(size - 8, _MAX_HEADER):
+                raise BadCheckpointError(f"{name}: is cut short")
+            header = json.loads(file.read(length))
+        ends = [int(entry["data_offsets"][1]) for key, entry in header.items() if key != "__metadata__"]
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error) as error:
+        raise BadCheckpointError(f"{name}: {error}") from error
+    if 8 + length + max(ends, default=0) != size:
+        raise BadCheckpointError(f"{name}: is cut short")
