@@ -1,0 +1,306 @@
+"""Bring what the trainer wrote into the database: only new bytes, whole lines, each exactly once.
+
+The file is read outside any transaction. Rows, buckets, offset and the stream's version then commit together,
+and only if the segment still stands where the reading began (offset and generation are compared and set): of two
+syncs at the same time one wins each batch, and the other goes on from there.
+"""
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from environments.transports import Transport
+from monitoring.models import BadLine, Segment, Stream
+from monitoring.store import lines, tables
+from platform_site.common import live
+
+logger = logging.getLogger(__name__)
+
+TAIL: Final = 2048
+"""Bytes before the offset that are read again, to see that the file is still the one we know."""
+READ: Final = lines.MAX_LINE + 4096
+"""Bytes of one batch: room for the longest line, so that a longer one shows."""
+MOST_BATCHES: Final = 4096
+MOST_BAD_KEPT: Final = 100
+STATUS_LIMIT: Final = 65_536
+MAX_TARGET: Final = 2**53
+
+
+@dataclass(frozen=True)
+class SyncResult:
+    """Offsets are those of the latest attempt's file. `new_steps` and `bad_lines` are what this sync added."""
+
+    new_steps: int = 0
+    old_offset: int = 0
+    new_offset: int = 0
+    bad_lines: int = 0
+    last_step: int | None = None
+    has_anomaly: bool = False
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a segment stands: what a batch starts from and must still find when it commits."""
+
+    offset: int
+    generation: int
+    fingerprint: str
+    skip_from: int | None
+
+
+def open_segment(stream_id: UUID, *, attempt: int, path: str, resumed_from: int | None = None) -> Segment:
+    """The segment of an attempt, made on the first call. A later attempt clips what the earlier ones logged after
+    `resumed_from` (after nothing, when it starts anew)."""
+    with transaction.atomic():
+        stream = Stream.objects.select_for_update().get(pk=stream_id)
+        segment, created = Segment.objects.get_or_create(
+            stream_id=stream_id, attempt=attempt, defaults={"path": path, "resumed_from": resumed_from}
+        )
+        if not created and (segment.path, segment.resumed_from) != (path, resumed_from):
+            segment.path, segment.resumed_from = path, resumed_from
+            segment.save(update_fields=["path", "resumed_from"])
+        elif not created or attempt == 1:
+            return segment
+        version = stream.version + 1
+        Stream.objects.filter(pk=stream_id).update(
+            version=version, rebased_version=version, last_step=_last_step(stream_id), updated_at=timezone.now()
+        )
+        _announce(stream_id, version)
+    return segment
+
+
+def sync_stream(stream_id: UUID, transport: Transport) -> SyncResult:
+    """Read what is new in all files of a stream. Raises Unreachable and TransportError of the transport; what was
+    read before that is kept."""
+    new_steps = bad_lines = old_offset = new_offset = 0
+    latest: Segment | None = None
+    for segment in Segment.objects.filter(stream_id=stream_id).order_by("attempt"):
+        latest, old_offset = segment, segment.offset
+        new, bad, new_offset = _sync_segment(segment, transport)
+        new_steps += new
+        bad_lines += bad
+        if new or bad or new_offset != old_offset:
+            logger.info("Job %s: synced %d (offset %d -> %d)", stream_id, new, old_offset, new_offset)
+    if latest is not None:
+        _sync_status(stream_id, latest.path, transport)
+    stream = Stream.objects.filter(pk=stream_id).values("last_step", "has_anomaly").first() or {}
+    return SyncResult(
+        new_steps,
+        old_offset,
+        new_offset,
+        bad_lines,
+        last_step=stream.get("last_step"),
+        has_anomaly=bool(stream.get("has_anomaly")),
+    )
+
+
+def status_path(metrics_path: str) -> str:
+    """The status file that stands beside a metrics file."""
+    return metrics_path.removesuffix("_metrics.jsonl") + "_status.json"
+
+
+def _sync_segment(segment: Segment, transport: Transport) -> tuple[int, int, int]:
+    """New steps, bad lines and the offset reached."""
+    new_steps = bad_lines = 0
+    place = _place_of(segment)
+    for _ in range(MOST_BATCHES):
+        found = transport.stat(segment.path)
+        if found is None:
+            break
+        if not found.is_file:
+            _warn(segment.stream_id, {"code": "not_a_file", "path": segment.path})
+            break
+        tail = _tail_length(place.fingerprint)
+        try:
+            data = transport.read(segment.path, place.offset - tail, tail + READ)
+        except FileNotFoundError:
+            break
+        if found.size < place.offset or not _same_file(place.fingerprint, found.inode, data[:tail]):
+            # Cut, replaced or rotated: a new generation, read from the start. What it repeats changes nothing.
+            new_place = _Place(0, place.generation + 1, "", None)
+            place = new_place if _move(segment.pk, place, new_place) else _fresh(segment)
+            logger.warning("Job %s: %s was replaced or cut; reading it anew", segment.stream_id, segment.path)
+            continue
+        parsed = lines.parse(data[tail:], place.offset, place.skip_from)
+        if not parsed.consumed:
+            break
+        end = tail + parsed.consumed
+        after = _Place(
+            place.offset + parsed.consumed,
+            place.generation,
+            _fingerprint(found.inode, data[max(0, end - TAIL) : end]),
+            parsed.skip_from,
+        )
+        new = _commit(segment, place, after, parsed)
+        if new is None:
+            place = _fresh(segment)
+            continue
+        new_steps += new
+        bad_lines += len(parsed.bad)
+        place = after
+        if len(data) < tail + READ:
+            break
+    return new_steps, bad_lines, place.offset
+
+
+def _commit(segment: Segment, before: _Place, after: _Place, parsed: lines.Parsed) -> int | None:
+    """One batch in one transaction: how many new steps, or None when another sync was first."""
+    steps = lines.merge(parsed.lines)
+    with transaction.atomic():
+        if not _move(segment.pk, before, after):
+            return None
+        if parsed.bad:
+            _keep_bad(segment.pk, after.generation, parsed.bad)
+        if not steps and not parsed.dropped:
+            return 0
+        stream = Stream.objects.select_for_update().get(pk=segment.stream_id)
+        names, refused = lines.admit(steps, stream.names)
+        warnings = _with_warnings(stream.warnings, refused, parsed.dropped)
+        written = tables.write(segment.pk, steps, stream.version + 1)
+        if steps:
+            _extend(segment.pk, min(steps), max(steps))
+        if not written.changed and warnings == stream.warnings:
+            return 0
+        version = stream.version + 1
+        changes: dict[str, Any] = {
+            "version": version,
+            "names": names,
+            "warnings": warnings,
+            "last_step": _last_step(stream.pk),
+            "updated_at": timezone.now(),
+        }
+        flagged = [step for step in steps.values() if step.anomaly is not None]
+        if flagged:
+            last = max(flagged, key=lambda step: step.step)
+            assert last.anomaly is not None
+            changes |= {
+                "has_anomaly": True,
+                "anomaly_type": last.anomaly.type,
+                "anomaly_message": last.anomaly.message,
+                "anomaly_step": last.step,
+            }
+        Stream.objects.filter(pk=stream.pk).update(**changes)
+        _announce(stream.pk, version)
+    return written.new
+
+
+def _move(segment_id: int, before: _Place, after: _Place) -> bool:
+    """Compare and set. The first statement of its transaction, so that it waits for whoever else is writing."""
+    return (
+        Segment.objects.filter(pk=segment_id, offset=before.offset, generation=before.generation).update(
+            offset=after.offset,
+            generation=after.generation,
+            fingerprint=after.fingerprint,
+            skip_from=after.skip_from,
+        )
+        == 1
+    )
+
+
+def _extend(segment_id: int, first: int, last: int) -> None:
+    Segment.objects.filter(Q(first_step=None) | Q(first_step__gt=first), pk=segment_id).update(first_step=first)
+    Segment.objects.filter(Q(last_step=None) | Q(last_step__lt=last), pk=segment_id).update(last_step=last)
+
+
+def _keep_bad(segment_id: int, generation: int, bad: list[lines.Bad]) -> None:
+    kept = BadLine.objects.filter(segment_id=segment_id).count()
+    Segment.objects.filter(pk=segment_id).update(bad_lines=F("bad_lines") + len(bad))
+    BadLine.objects.bulk_create(
+        [
+            BadLine(
+                segment_id=segment_id, generation=generation, offset=b.offset, reason=b.reason[:200], excerpt=b.excerpt
+            )
+            for b in bad[: max(0, MOST_BAD_KEPT - kept)]
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def _with_warnings(known: list[dict[str, Any]], refused: int, dropped: set[str]) -> list[dict[str, Any]]:
+    """At most one warning of each kind, with what it was last seen for."""
+    by_code = {warning["code"]: warning for warning in known}
+    if refused:
+        by_code["too_many_names"] = {"code": "too_many_names", "limit": lines.MAX_NAMES, "refused": refused}
+    if dropped:
+        seen = {*by_code.get("not_a_metric", {}).get("names", []), *dropped}
+        by_code["not_a_metric"] = {"code": "not_a_metric", "names": sorted(seen)[:20]}
+    return list(by_code.values())
+
+
+def _warn(stream_id: UUID, warning: dict[str, Any]) -> None:
+    with transaction.atomic():
+        stream = Stream.objects.select_for_update().get(pk=stream_id)
+        if warning in stream.warnings:
+            return
+        logger.warning("Job %s: %s", stream_id, warning)
+        version = stream.version + 1
+        others = [known for known in stream.warnings if known["code"] != warning["code"]]
+        Stream.objects.filter(pk=stream_id).update(version=version, warnings=[*others, warning])
+        _announce(stream_id, version)
+
+
+def _sync_status(stream_id: UUID, metrics_path: str, transport: Transport) -> None:
+    """What the status file says of target and anomaly. It is a hint: the rows say the same in more detail."""
+    try:
+        body = json.loads(transport.read(status_path(metrics_path), 0, STATUS_LIMIT))
+    except (FileNotFoundError, ValueError, RecursionError):
+        return
+    if not isinstance(body, dict):
+        return
+    stream = Stream.objects.get(pk=stream_id)
+    changes: dict[str, Any] = {}
+    target = body.get("target_step")
+    if type(target) is int and 0 < target <= MAX_TARGET and target != stream.target_step:
+        changes["target_step"] = target
+    if body.get("has_anomaly") is True and not stream.has_anomaly:
+        anomaly = lines.anomaly_of({"type": body.get("anomaly_type"), "message": body.get("anomaly_message")})
+        changes |= {"has_anomaly": True, "anomaly_type": anomaly.type, "anomaly_message": anomaly.message}
+    if not changes:
+        return
+    with transaction.atomic():
+        Stream.objects.filter(pk=stream_id).update(version=F("version") + 1, **changes)
+        _announce(stream_id, Stream.objects.values_list("version", flat=True).get(pk=stream_id))
+
+
+def _last_step(stream_id: UUID) -> int | None:
+    """Of the latest attempt; before its first step, where it resumed from."""
+    segment = Segment.objects.filter(stream_id=stream_id).order_by("-attempt").first()
+    if segment is None:
+        return None
+    return segment.last_step if segment.last_step is not None else segment.resumed_from
+
+
+def _announce(stream_id: UUID, version: int) -> None:
+    live.push_on_commit(f"stream.{stream_id}", stream=str(stream_id), version=version)
+
+
+def _place_of(segment: Segment) -> _Place:
+    return _Place(segment.offset, segment.generation, segment.fingerprint, segment.skip_from)
+
+
+def _fresh(segment: Segment) -> _Place:
+    """Another sync was first: go on from where it brought the segment."""
+    return _place_of(Segment.objects.get(pk=segment.pk))
+
+
+def _fingerprint(inode: int, tail: bytes) -> str:
+    return f"{inode}:{len(tail)}:{hashlib.sha256(tail).hexdigest()[:40]}"
+
+
+def _tail_length(fingerprint: str) -> int:
+    return int(fingerprint.split(":")[1]) if fingerprint else 0
+
+
+def _same_file(fingerprint: str, inode: int, tail: bytes) -> bool:
+    """Whether the bytes before the offset are those that were read. The same bytes under a new inode are a copy
+    put in the file's place, and the reading goes on; other bytes are another file, whatever its inode."""
+    if not fingerprint:
+        return True
+    return fingerprint.split(":", 1)[1] == _fingerprint(inode, tail).split(":", 1)[1]

@@ -1,0 +1,49 @@
+"""A stream with a real metrics file, read through the real local transport."""
+
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from environments.transports.local import LocalTransport
+from monitoring.models import Segment, Stream
+from monitoring.services.sync import SyncResult, open_segment, sync_stream
+from platform_site.common.models import Project
+
+
+class Run:
+    """Writes as a trainer does, and syncs as the platform does."""
+
+    def __init__(self, folder: Path) -> None:
+        project, _ = Project.objects.get_or_create(slug="default", defaults={"name": "Default"})
+        self.stream_id = uuid4()
+        Stream.objects.create(id=self.stream_id, project=project)
+        self.folder = folder
+        self.transport = LocalTransport()
+
+    def attempt(self, number: int = 1, resumed_from: int | None = None) -> Path:
+        path = self.folder / f"attempt-{number}" / "metrics" / f"{self.stream_id}_metrics.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        open_segment(self.stream_id, attempt=number, path=str(path), resumed_from=resumed_from)
+        return path
+
+    def sync(self) -> SyncResult:
+        return sync_stream(self.stream_id, self.transport)
+
+    @property
+    def stream(self) -> Stream:
+        return Stream.objects.get(pk=self.stream_id)
+
+    def segment(self, attempt: int = 1) -> Segment:
+        return Segment.objects.get(stream_id=self.stream_id, attempt=attempt)
+
+
+@pytest.fixture
+def make_run(tmp_path: Path, db: None) -> Callable[[], Run]:
+    return lambda: Run(tmp_path / uuid4().hex)
+
+
+@pytest.fixture
+def run(make_run: Callable[[], Run]) -> Run:
+    return make_run()
