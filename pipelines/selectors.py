@@ -15,6 +15,7 @@ from platform_site.common.selectors import projects_for
 from platform_site.common.workers import WorkerInfo, live_workers
 
 from .models import Attempt, Job, Pipeline, Queue, Stage, Transition
+from .progress import Progress, progress_of
 from .states import STAGE_ACTIVE, STAGE_TERMINAL, StageStatus
 
 Person = AbstractBaseUser | AnonymousUser
@@ -106,29 +107,20 @@ def duration_s(started: datetime | None, completed: datetime | None) -> float | 
     return round(max(0.0, ((completed or timezone.now()) - started).total_seconds()), 3)
 
 
-def progress_of(stage: Stage) -> float | None:
-    """The done share of a stage, 0 to 1; None where it is unknown."""
-    if stage.status == StageStatus.COMPLETED:
-        return 1.0
-    if stage.status == StageStatus.PENDING or stage.status == StageStatus.QUEUED:
-        return 0.0
+def stage_progress(stage: Stage) -> Progress:
+    """Of a stage with its job, stream and attempts at hand."""
     job = getattr(stage, "job", None)
-    if job is None:
-        return None
-    target = job.target_step or job.stream.target_step
-    if not target:
-        return None
-    return min(1.0, max(0, job.stream.last_step or 0) / target)
-
-
-def eta_s(stage: Stage) -> float | None:
-    """Seconds until a running stage should end, from its pace so far; None where nothing tells."""
-    if stage.status != StageStatus.RUNNING:
-        return None
-    done, elapsed = progress_of(stage), duration_s(stage.started_at, None)
-    if not done or elapsed is None:
-        return None
-    return round(elapsed * (1 - done) / done, 1)
+    attempts = list(stage.attempts.all())
+    current = attempts[-1] if attempts else None
+    return progress_of(
+        stage.status,
+        step=job.stream.last_step if job is not None else None,
+        target_step=(job.target_step or job.stream.target_step) if job is not None else None,
+        started_at=current.started_at if current is not None else None,
+        seen_at=job.stream.updated_at if job is not None else None,
+        now=timezone.now(),
+        resumed_from=current.resumed_from_step if current is not None else None,
+    )
 
 
 def waiting_for(stage: Stage) -> str:

@@ -49,7 +49,7 @@ HTTPS: bool = env.read("ANNEAL_HTTPS", False, environ.flag)
 
 INSTALLED_APPS = [
     "platform_site.common",
-    "django.contrib.admin",
+    "platform_site.common.admin_app.AnnealAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -74,6 +74,8 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "platform_site.middleware.RequestLog",
+    "platform_site.common.middleware.RequestContext",
+    "platform_site.common.api.errors.ApiErrors",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -83,6 +85,8 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "platform_site.common.access.PageGuard",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -100,6 +104,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.template.context_processors.i18n",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "platform_site.common.access.role",
             ]
         },
     }
@@ -167,30 +172,48 @@ LOGOUT_REDIRECT_URL = "login"
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = ["username", "ip_address"]
-AXES_RESET_ON_SUCCESS = True
+AXES_CLIENT_IP_CALLABLE = "platform_site.common.addresses.client_address"
+# Signing in to an account of one's own must not buy new guesses at another.
+AXES_RESET_ON_SUCCESS = False
+# Knocking on a locked door must not keep its owner out for ever.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_VERBOSE = False
 
 # --- API --------------------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "knox.auth.TokenAuthentication",
+        "platform_site.common.api.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "DEFAULT_FILTER_BACKENDS": ["rest_framework.filters.SearchFilter", "rest_framework.filters.OrderingFilter"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_PERMISSION_CLASSES": ["platform_site.common.api.permissions.RolePermission"],
+    "DEFAULT_THROTTLE_CLASSES": ["platform_site.common.api.throttling.CallerThrottle"],
+    "DEFAULT_RENDERER_CLASSES": ["platform_site.common.api.renderers.Json"],
+    "DEFAULT_PARSER_CLASSES": ["platform_site.common.api.parsers.Json"],
+    "DEFAULT_PAGINATION_CLASS": "platform_site.common.api.pagination.Page",
+    "DEFAULT_FILTER_BACKENDS": [
+        "platform_site.common.api.filters.Filters",
+        "platform_site.common.api.filters.Search",
+        "platform_site.common.api.filters.Ordering",
+    ],
+    "DEFAULT_SCHEMA_CLASS": "platform_site.common.api.schema.Schema",
+    "EXCEPTION_HANDLER": "platform_site.common.api.errors.handler",
+    "DATETIME_FORMAT": None,  # the renderer writes them, in UTC whatever TIME_ZONE says
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
+    "TEST_REQUEST_RENDERER_CLASSES": [
+        "rest_framework.renderers.MultiPartRenderer",
+        "rest_framework.renderers.JSONRenderer",
+    ],
 }
-KNOX_TOKEN_MODEL = "common.ApiToken"
 REST_KNOX = {"TOKEN_TTL": timedelta(days=30), "AUTH_HEADER_PREFIX": "Token"}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Anneal",
     "DESCRIPTION": "A control room for LLM post-training with verl.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["platform_site.common.api.permissions.RolePermission"],
+    "SERVE_AUTHENTICATION": REST_FRAMEWORK["DEFAULT_AUTHENTICATION_CLASSES"],
+    "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1",
 }
 
@@ -214,6 +237,8 @@ else:
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": DATA_DIR / "anneal.sqlite3",
             "CONN_MAX_AGE": 0,
+            # A file for the tests too: SQLite in memory knows neither WAL nor waiting for a lock.
+            "TEST": {"NAME": DATA_DIR / "test.sqlite3"},
             "OPTIONS": {
                 "timeout": 20,
                 "transaction_mode": "IMMEDIATE",

@@ -1,7 +1,5 @@
 """Start a run as a detached process of a host, over whatever transport reaches it."""
 
-import json
-
 from environments.transports import Transport, TransportError
 from platform_runtime.contract import Command, RunFolder
 
@@ -12,7 +10,7 @@ def start(transport: Transport, *, python: str, runtime: str, folder: RunFolder,
     Calling it again for the same folder is harmless: the runner that claims the folder first is the only one
     that starts anything.
     """
-    transport.write(folder.command, (json.dumps(command.to_json(), indent=1, sort_keys=True) + "\n").encode())
+    transport.write(folder.command, command.to_bytes())
     done = transport.run(
         [python, "-P", f"{runtime}/platform_runtime/runner.py", folder.path],
         env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"},

@@ -1,0 +1,1 @@
+"""REST of pipelines, jobs, tasks and recipes."""

@@ -116,7 +116,8 @@ class TrainModel:
                 retryable=True,
                 result=result,
             )
-        if not checkpoint.get("ok") and checkpoint.get("why") != "waived":
+        required = Command.from_bytes(transport.read(run_folder(attempt).command)).checkpoint_required
+        if required and not checkpoint.get("ok"):
             return Verdict(
                 False,
                 _("There is no checkpoint that can be loaded: %(why)s") % {"why": checkpoint.get("why", "")},

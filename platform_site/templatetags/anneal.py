@@ -73,11 +73,12 @@ class Progress:
 def progress_of(job: Job) -> Progress:
     """How far a run is. The stage must have `job` loaded on it: Django does so for the one it came from."""
     stage = job.stage
+    found = selectors.stage_progress(stage)
     return Progress(
-        step=job.stream.last_step,
-        target=job.target_step or job.stream.target_step,
-        fraction=selectors.progress_of(stage),
-        eta_s=selectors.eta_s(stage),
+        step=found.step,
+        target=found.target_step,
+        fraction=found.fraction,
+        eta_s=found.eta_s,
         waiting_for=selectors.waiting_for(stage) if stage.status == "queued" else "",
     )
 

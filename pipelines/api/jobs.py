@@ -1,0 +1,103 @@
+"""Runs: start, list, look, cancel, run again."""
+
+from typing import Any
+from uuid import UUID
+
+import django_filters
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from pipelines.models import Job
+from pipelines.selectors import job_for, jobs_for
+from pipelines.services.cancel import cancel_stage
+from pipelines.services.observe import sync_now
+from pipelines.services.submit import rerun_job, submit_job
+from pipelines.states import StageStatus
+from platform_site.common.api.filters import StatusFilter, StrictFilterSet
+from platform_site.common.api.serializers import StrictSerializer
+from platform_site.common.api.views import ApiDetailView, ApiListView, ApiView
+
+from .shapes import JobShape, SyncShape
+
+
+class JobFilter(StrictFilterSet):
+    status = StatusFilter(field_name="stage__status", choices=StageStatus)
+    recipe = django_filters.CharFilter(field_name="recipe_revision__recipe__slug")
+
+
+class NewJob(StrictSerializer):
+    recipe = serializers.CharField(max_length=80, help_text="A recipe's slug, or slug@revision.")
+    dataset = serializers.CharField(max_length=80, required=False, allow_null=True, help_text="slug or slug@version.")
+    host = serializers.CharField(max_length=63, required=False, allow_null=True)
+    overrides = serializers.DictField(
+        child=serializers.JSONField(allow_null=True), required=False, help_text="Dotted key of the trainer -> value."
+    )
+    name = serializers.CharField(max_length=200, required=False, allow_blank=True)
+
+
+class Rerun(StrictSerializer):
+    overrides = serializers.DictField(
+        child=serializers.JSONField(allow_null=True), required=False, help_text="On top of the run's own; null drops one."
+    )
+
+
+class Jobs(ApiListView):
+    serializer_class = JobShape
+    filterset_class = JobFilter
+    search_fields = ["name", "recipe_revision__recipe__slug"]
+    ordering_fields = ["created_at", "name"]
+    queryset = Job.objects.none()
+
+    def get_queryset(self) -> QuerySet[Job]:
+        return jobs_for(self.request.user)
+
+    @extend_schema(request=NewJob, responses={201: JobShape})
+    def post(self, request: Request) -> Response:
+        """Run a recipe: a pipeline of one stage."""
+        wanted = NewJob(data=request.data)
+        wanted.is_valid(raise_exception=True)
+        job = submit_job(user=request.user, **wanted.validated_data)  # type: ignore[arg-type]  # permission: signed in
+        return Response(JobShape(job_for(request.user, job.id)).data, status=status.HTTP_201_CREATED)
+
+
+class JobDetail(ApiDetailView):
+    serializer_class = JobShape
+
+    def get(self, request: Request, job_id: UUID) -> Response:
+        return Response(JobShape(job_for(request.user, job_id)).data)
+
+
+class JobCancel(ApiView):
+    @extend_schema(request=None, responses={202: JobShape})
+    def post(self, request: Request, job_id: UUID) -> Response:
+        job = job_for(request.user, job_id)
+        cancel_stage(job.stage_id, actor=request.user.get_username())
+        return Response(JobShape(job_for(request.user, job_id)).data, status=status.HTTP_202_ACCEPTED)
+
+
+class JobRerun(ApiView):
+    @extend_schema(request=Rerun, responses={201: JobShape})
+    def post(self, request: Request, job_id: UUID) -> Response:
+        wanted = Rerun(data=request.data)
+        wanted.is_valid(raise_exception=True)
+        overrides: dict[str, Any] | None = wanted.validated_data.get("overrides")
+        job = rerun_job(user=request.user, job=job_for(request.user, job_id), overrides=overrides)  # type: ignore[arg-type]
+        return Response(JobShape(job_for(request.user, job.id)).data, status=status.HTTP_201_CREATED)
+
+
+class MetricsSync(ApiView):
+    @extend_schema(request=None, responses=SyncShape)
+    def post(self, request: Request, job_id: UUID) -> Response:
+        """Read what is new of the run's metrics now."""
+        found = sync_now(job_for(request.user, job_id).stage_id)
+        return Response(
+            {
+                "new_steps": found.new_steps,
+                "old_offset": found.old_offset,
+                "new_offset": found.new_offset,
+                "bad_lines": found.bad_lines,
+            }
+        )

@@ -1,0 +1,24 @@
+"""Addresses of pipelines, jobs and tasks below /api/v1/."""
+
+from django.urls import path
+
+from . import jobs, pipelines, tasks
+
+urlpatterns = [
+    path("pipelines/", pipelines.Pipelines.as_view()),
+    path("pipelines/<uuid:pipeline_id>/", pipelines.PipelineDetail.as_view()),
+    path("pipelines/<uuid:pipeline_id>/status/", pipelines.PipelineStatusView.as_view()),
+    path("pipelines/<uuid:pipeline_id>/cancel/", pipelines.PipelineCancel.as_view()),
+    path("pipelines/<uuid:pipeline_id>/transitions/", pipelines.PipelineTransitions.as_view()),
+    path("pipelines/<uuid:pipeline_id>/stages/<slug:name>/cancel/", pipelines.StageCancel.as_view()),
+    path("pipelines/<uuid:pipeline_id>/stages/<slug:name>/log/", pipelines.StageLog.as_view()),
+    path("jobs/", jobs.Jobs.as_view()),
+    path("jobs/<uuid:job_id>/", jobs.JobDetail.as_view()),
+    path("jobs/<uuid:job_id>/cancel/", jobs.JobCancel.as_view()),
+    path("jobs/<uuid:job_id>/rerun/", jobs.JobRerun.as_view()),
+    path("monitoring/<uuid:job_id>/metrics/sync/", jobs.MetricsSync.as_view()),
+    path("tasks/", tasks.Tasks.as_view()),
+    path("tasks/stats/overview/", tasks.TaskOverview.as_view()),
+    path("tasks/<uuid:task_id>/", tasks.TaskDetail.as_view()),
+    path("tasks/<uuid:task_id>/cancel/", tasks.TaskCancel.as_view()),
+]
