@@ -1,8 +1,8 @@
 """The addresses below /api/v1/, app by app."""
 
-from django.urls import path
-from drf_spectacular.views import SpectacularAPIView
+from platform_site.common.api import urls as common
 
 urlpatterns = [
-    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    *common.urlpatterns,
+    *common.fallback,
 ]

@@ -102,8 +102,8 @@ def _reserve(request: Request, key: str, sha256: str) -> IdempotencyRecord:
     old = timezone.now() - LIFE
     mine = _records(request, key)
     mine.filter(created_at__lt=old).delete()
-    expired = IdempotencyRecord.objects.filter(created_at__lt=old).values_list("pk")[:_SWEEP]
-    IdempotencyRecord.objects.filter(pk__in=list(expired.values_list("pk", flat=True))).delete()
+    expired = IdempotencyRecord.objects.filter(created_at__lt=old).values_list("pk", flat=True)[:_SWEEP]
+    IdempotencyRecord.objects.filter(pk__in=list(expired)).delete()
     try:
         with transaction.atomic():
             return IdempotencyRecord.objects.create(

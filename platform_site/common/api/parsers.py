@@ -12,7 +12,6 @@ from rest_framework.parsers import BaseParser
 
 from ..errors import TooLarge
 
-
 MAX_DEPTH: Final = 64
 
 
