@@ -1,0 +1,5 @@
+"""What `bin/up` tells instead of a traceback."""
+
+
+class UpError(Exception):
+    """Something that the person at the terminal has to know; one clear text."""
