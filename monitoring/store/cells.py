@@ -85,7 +85,7 @@ def of_buckets(buckets: Iterable[Bucket]) -> Bucket:
 
 
 def dump(cells: Mapping[str, Cell]) -> bytes:
-    return orjson.dumps({name: cell if cell.odd else cell[:5] for name, cell in cells.items()})
+    return orjson.dumps({name: tuple(cell) if cell.odd else cell[:5] for name, cell in cells.items()})
 
 
 def load(blob: bytes | memoryview, names: Iterable[str] | None = None) -> dict[str, Cell]:
