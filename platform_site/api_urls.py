@@ -1,8 +1,11 @@
 """The addresses below /api/v1/, app by app."""
 
-from platform_site.common.api import urls as common
+from django.urls import include, path
+
+from platform_site.common.api.urls import fallback
 
 urlpatterns = [
-    *common.urlpatterns,
-    *common.fallback,
+    path("", include("platform_site.common.api.urls")),
+    path("", include("pipelines.api.urls")),
+    *fallback,
 ]

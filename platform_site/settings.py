@@ -190,20 +190,15 @@ REST_FRAMEWORK = {
     "DEFAULT_THROTTLE_CLASSES": ["platform_site.common.api.throttling.CallerThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["platform_site.common.api.renderers.Json"],
     "DEFAULT_PARSER_CLASSES": ["platform_site.common.api.parsers.Json"],
-    "DEFAULT_PAGINATION_CLASS": "platform_site.common.api.pagination.Page",
     "DEFAULT_FILTER_BACKENDS": [
         "platform_site.common.api.filters.Filters",
         "platform_site.common.api.filters.Search",
         "platform_site.common.api.filters.Ordering",
     ],
-    "DEFAULT_SCHEMA_CLASS": "platform_site.common.api.schema.Schema",
+    "DEFAULT_PAGINATION_CLASS": "platform_site.common.api.pagination.Page",
     "EXCEPTION_HANDLER": "platform_site.common.api.errors.handler",
-    "DATETIME_FORMAT": None,  # the renderer writes them, in UTC whatever TIME_ZONE says
+    "DEFAULT_SCHEMA_CLASS": "platform_site.common.api.schema.Schema",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
-    "TEST_REQUEST_RENDERER_CLASSES": [
-        "rest_framework.renderers.MultiPartRenderer",
-        "rest_framework.renderers.JSONRenderer",
-    ],
 }
 KNOX_TOKEN_MODEL = "common.ApiToken"
 REST_KNOX = {"TOKEN_TTL": timedelta(days=30), "AUTH_HEADER_PREFIX": "Token"}
