@@ -26,7 +26,7 @@ class Field:
 
     name: str
     type: str
-    default: object
+    default: str | int | float | bool | None
     runtime: bool = False
 
 
@@ -47,14 +47,7 @@ def types_of(annotation: ast.expr) -> frozenset[str] | None:
             return _union(*members)
         case ast.Subscript(value=ast.Name(id="Literal"), slice=inner):
             values = inner.elts if isinstance(inner, ast.Tuple) else [inner]
-            return (
-                frozenset(
-                    _named(type(value.value).__name__) and _SCALARS[type(value.value).__name__]
-                    for value in values
-                    if isinstance(value, ast.Constant)
-                )
-                or None
-            )
+            return _union(*(_kind(value) for value in values))
         case ast.Subscript(value=ast.Name(id=name) | ast.Attribute(attr=name)):
             return _named(name)
     return None
@@ -112,8 +105,10 @@ def fields_of(package: Path, target: str) -> dict[str, Field]:
     return {key: replace(field, runtime=key in runtime) for key, field in fields.items()}
 
 
-def _literal(value: ast.expr | None) -> object:
-    return value.value if isinstance(value, ast.Constant) else None
+def _literal(value: ast.expr | None) -> str | int | float | bool | None:
+    if isinstance(value, ast.Constant) and isinstance(value.value, str | int | float):
+        return value.value
+    return None
 
 
 def _lineage(classes: dict[str, ast.ClassDef], name: str) -> Iterator[ast.ClassDef]:

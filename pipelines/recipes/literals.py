@@ -36,9 +36,7 @@ def key_problem(key: str) -> Problem | None:
 
 def value_problem(key: str, value: Json) -> Problem | None:
     """Refuses what cannot be written down and read back as the same literal, and code hidden in nested keys."""
-    count = 0
-    for depth, part in _parts(value, 0):
-        count += 1
+    for count, (depth, part) in enumerate(_parts(value, 0), start=1):
         if depth > MAX_DEPTH or count > MAX_ITEMS:
             return Problem(key, gettext_noop("The value is nested too deeply or has too many parts."))
         problem = _part_problem(key, part)

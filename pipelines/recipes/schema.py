@@ -49,7 +49,7 @@ _TYPES: Final = {
 _lock = threading.Lock()
 
 
-class UnknownTrainer(LookupError):
+class UnknownTrainerError(LookupError):
     """No tree is known for this algorithm and trainer."""
 
 
@@ -69,7 +69,7 @@ def supported() -> tuple[tuple[str, str], ...]:
 def leaves(algorithm: str, trainer: str) -> Mapping[str, Leaf]:
     """Every key of the tree by its dotted name.
 
-    Raises UnknownTrainer, and RuntimeError when the verl wheel is not installed.
+    Raises UnknownTrainerError, and RuntimeError when the verl wheel is not installed.
     """
     return _tree(algorithm, trainer).leaves
 
@@ -89,7 +89,7 @@ def verl_folder() -> Path:
 
 def _tree(algorithm: str, trainer: str) -> Tree:
     if (algorithm, trainer) not in _TREES:
-        raise UnknownTrainer(f"{algorithm} with {trainer}")
+        raise UnknownTrainerError(f"{algorithm} with {trainer}")
     # Hydra keeps its state in a process-wide singleton: two threads must not compose at a time.
     with _lock:
         return _read(_TREES[algorithm, trainer])

@@ -1,4 +1,4 @@
-"""verl's SFT trainer: how many steps a run has, and the settings people trip over. After verl/trainer/sft_trainer.py."""
+"""verl's SFT trainer (verl/trainer/sft_trainer.py): how many steps a run has, and what people trip over."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -30,7 +30,8 @@ def steps(settings: Mapping[str, Any], rows: int, processes: int) -> Steps:
 
 def data_parallel(settings: Mapping[str, Any], processes: int) -> int:
     """Into how many parts a batch is split: the processes, divided by those that share a sequence."""
-    return max(1, processes // settings["engine.ulysses_sequence_parallel_size"])
+    sequence: int = settings["engine.ulysses_sequence_parallel_size"]
+    return max(1, processes // sequence)
 
 
 def saves_checkpoint(settings: Mapping[str, Any]) -> bool:
@@ -115,4 +116,3 @@ def _enough_data(settings: Mapping[str, Any], dataset: DatasetRef, processes: in
             {"epochs": settings["trainer.total_epochs"], "available": available, "target": planned.target},
             suggestion=str(available),
         )
-

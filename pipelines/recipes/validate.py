@@ -30,7 +30,7 @@ def check(
     """
     try:
         tree = schema.leaves(spec.algorithm, spec.trainer)
-    except schema.UnknownTrainer:
+    except schema.UnknownTrainerError:
         return Checked(errors=(_unknown_trainer(spec),))
     errors = list(_base_model(spec.base_model))
     if dataset is not None and dataset.kind != spec.algorithm:
@@ -51,9 +51,7 @@ def check(
         if found is not None:
             errors.append(found)
         elif literals.holds_substitution(value):
-            warnings.append(
-                Problem(key, gettext_noop("${…} is taken as it is written: nothing is put in its place."))
-            )
+            warnings.append(Problem(key, gettext_noop("${…} is taken as it is written: nothing is put in its place.")))
     errors.extend(_overlaps(spec.params))
     if not errors:
         settings = effective(spec, tree)
@@ -156,17 +154,16 @@ def _base_model(name: str) -> Iterator[Problem]:
     if ".." in name.split("/") or not (absolute or _HUB_NAME.fullmatch(name)):
         yield Problem(
             "base_model",
-            gettext_noop("Give a built-in model, a name such as organisation/model, or an absolute folder on the host."),
+            gettext_noop(
+                "Give a built-in model, a name such as organisation/model, or an absolute folder on the host."
+            ),
         )
 
 
 def _type_problem(leaf: Leaf, value: Json) -> Problem | None:
     given = schema.json_type(value)
     allowed = leaf.types
-    if "any" in allowed:
-        fits = given != "object"
-    else:
-        fits = given in allowed or (given == "integer" and "number" in allowed)
+    fits = given in allowed or ("any" in allowed and given != "object") or (given == "integer" and "number" in allowed)
     if fits and given == "array":
         return _items_problem(leaf, value)
     if fits:

@@ -18,7 +18,8 @@ def recipe(params: Mapping[str, Json] | None = None, **fields: Any) -> RecipeSpe
 
 
 def dataset(rows: int = builtin.ROWS, **fields: Any) -> DatasetRef:
-    return DatasetRef(**{"path": "/data/datasets/ab/abc.jsonl", "rows": rows, "kind": "sft", "sha256": "ab" * 32, **fields})
+    path = "/data/datasets/ab/abc.jsonl"
+    return DatasetRef(**{"path": path, "rows": rows, "kind": "sft", "sha256": "ab" * 32, **fields})
 
 
 def place(**fields: Any) -> Place:

@@ -34,8 +34,12 @@ def flat(node, prefix=""):
 
 def test_tiny_sft_compiles_to_the_golden_bytes():
     compiled = compile_recipe(recipe(), dataset(), place())
-    rest = {"argv": compiled.argv, "env": compiled.env, "target_step": compiled.target_step,
-            "checkpoint_required": compiled.checkpoint_required}
+    rest = {
+        "argv": compiled.argv,
+        "env": compiled.env,
+        "target_step": compiled.target_step,
+        "checkpoint_required": compiled.checkpoint_required,
+    }
     assert compiled.config_yaml.encode() == (GOLDEN / "tiny-sft.yaml").read_bytes()
     assert json.dumps(rest, indent=2) + "\n" == (GOLDEN / "tiny-sft.json").read_text()
 
@@ -89,10 +93,14 @@ def test_a_value_is_a_literal(text, tmp_path, monkeypatch):
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("${}\\'\"\n\t"), max_size=20)
+NAMES = st.from_regex(r"[a-z]{1,5}", fullmatch=True)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63) + 1, 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63) + 1, 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | TEXT.filter(lambda text: text != "???" and literals.value_problem("x", text) is None),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.from_regex(r"[a-z]{1,5}", fullmatch=True), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
     max_leaves=8,
 )
 
@@ -122,15 +130,15 @@ def test_the_platform_sets_what_is_its_own():
 
 
 def test_a_resumed_attempt_names_its_checkpoint():
-    trainer = compile_recipe(recipe(), dataset(), place(resume_from=f"{RUN}/checkpoints/attempt-1/global_step_8")).config[
-        "trainer"
-    ]
+    last = f"{RUN}/checkpoints/attempt-1/global_step_8"
+    trainer = compile_recipe(recipe(), dataset(), place(resume_from=last)).config["trainer"]
     assert trainer["resume_mode"] == "resume_path"
-    assert trainer["resume_from_path"] == f"{RUN}/checkpoints/attempt-1/global_step_8"
+    assert trainer["resume_from_path"] == last
 
 
 def test_a_cpu_gets_what_it_needs_and_says_what_it_changed():
-    compiled = compile_recipe(recipe({"model.use_remove_padding": True, "engine.strategy": "fsdp2"}), dataset(), place())
+    asked = recipe({"model.use_remove_padding": True, "engine.strategy": "fsdp2"})
+    compiled = compile_recipe(asked, dataset(), place())
     assert compiled.config["trainer"]["device"] == "cpu"
     assert compiled.config["model"]["use_remove_padding"] is False
     assert compiled.config["engine"]["mixed_precision"]["param_dtype"] == "fp32"
@@ -157,8 +165,12 @@ def test_several_gpus_get_a_process_each():
 def test_the_command_holds_nothing_of_the_recipe():
     compiled = compile_recipe(recipe({"model.custom_chat_template": "$(id)"}, base_model="/m/`id`"), dataset(), place())
     assert compiled.argv == [
-        "/checkout/.training/venv/bin/python", "-P", "-m", "platform_runtime.trainers.verl_sft",
-        "--config", f"{RUN}/attempt-1/config.yaml",
+        "/checkout/.training/venv/bin/python",
+        "-P",
+        "-m",
+        "platform_runtime.trainers.verl_sft",
+        "--config",
+        f"{RUN}/attempt-1/config.yaml",
     ]
 
 

@@ -80,5 +80,5 @@ def test_the_raw_tree_is_a_copy():
 
 
 def test_an_unknown_pair_is_refused():
-    with pytest.raises(schema.UnknownTrainer):
+    with pytest.raises(schema.UnknownTrainerError):
         schema.leaves("sft", "trl")

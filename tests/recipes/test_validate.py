@@ -215,7 +215,9 @@ def test_what_an_administrator_saved_may_be_run_by_others(key, value):
     assert not check(recipe({key: value}), inherited={key: "something else"}).valid
 
 
-@pytest.mark.parametrize(("key", "value"), [("model.trust_remote_code", False), ("optim.optimizer_impl", "torch.optim")])
+@pytest.mark.parametrize(
+    ("key", "value"), [("model.trust_remote_code", False), ("optim.optimizer_impl", "torch.optim")]
+)
 def test_the_harmless_value_is_anybodys(key, value):
     assert check(recipe({key: value})).valid
 
@@ -272,7 +274,9 @@ def test_a_base_model_is_built_in_or_named_or_a_folder(model):
     assert check(recipe(base_model=model)).valid
 
 
-@pytest.mark.parametrize("model", ["", "builtin:nothing", "../x", "/models/../etc", "-rf/x", "a/b/c", "~/x", "a b/c", "${x}/y"])
+@pytest.mark.parametrize(
+    "model", ["", "builtin:nothing", "../x", "/models/../etc", "-rf/x", "a/b/c", "~/x", "a b/c", "${x}/y"]
+)
 def test_any_other_base_model_is_refused(model):
     errors = check(recipe(base_model=model)).errors
     assert [error.key for error in errors] == ["base_model"]
