@@ -4,3 +4,10 @@ from django.apps import AppConfig
 class PipelinesConfig(AppConfig):
     name = "pipelines"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        # The kinds use models, which can be imported only once all apps are loaded.
+        from .kinds.registry import register  # noqa: PLC0415
+        from .kinds.train_model import TrainModel  # noqa: PLC0415
+
+        register(TrainModel())
