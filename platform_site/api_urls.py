@@ -7,5 +7,6 @@ from platform_site.common.api.urls import fallback
 urlpatterns = [
     path("", include("platform_site.common.api.urls")),
     path("", include("pipelines.api.urls")),
+    path("", include("monitoring.api")),
     *fallback,
 ]

@@ -1,0 +1,50 @@
+"""Syncs at the same time: every line once, whoever wins."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from django.db import connection, connections
+
+from monitoring.models import MetricRow
+from monitoring.services.sync import sync_stream
+
+from .conftest import Run
+from .lines import append, line
+from .test_sync_reads_each_line_once import assert_buckets_are_exact
+
+
+@pytest.mark.django_db(transaction=True)
+def test_syncs_at_the_same_time_never_double(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    path = run.attempt()
+    total, stop = 300, threading.Event()
+    counted: list[int] = []
+    failures: list[BaseException] = []
+
+    def sync_until_the_end() -> None:
+        try:
+            while not stop.is_set():
+                counted.append(sync_stream(run.stream_id, run.transport).new_steps)
+            counted.append(sync_stream(run.stream_id, run.transport).new_steps)
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=sync_until_the_end) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    text = b"".join(line(step) for step in range(total))
+    for start in range(0, len(text), 137):
+        append(path, text[start : start + 137])
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert sum(counted) == total
+    assert MetricRow.objects.filter(segment=run.segment()).count() == total
+    assert run.segment().offset == path.stat().st_size
+    assert run.segment().bad_lines == 0
+    assert_buckets_are_exact(run)
+    assert connection.vendor in {"sqlite", "postgresql"}
