@@ -159,7 +159,7 @@ def overview(user: Person) -> Overview:
     midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
     stages = Stage.objects.filter(pipeline__project__in=projects_for(user))
     by_queue = {
-        row["queue"]: row
+        row["queue"]: (row["pending"], row["running"])
         for row in stages.filter(status__in=[StageStatus.QUEUED, *STAGE_ACTIVE])
         .values("queue")
         .annotate(
@@ -176,8 +176,8 @@ def overview(user: Person) -> Overview:
         QueueLoad(
             name=queue.name,
             priority=queue.priority,
-            pending=by_queue.get(queue.name, {}).get("pending", 0),
-            running=by_queue.get(queue.name, {}).get("running", 0),
+            pending=by_queue.get(queue.name, (0, 0))[0],
+            running=by_queue.get(queue.name, (0, 0))[1],
             capacity=queue.slots,
         )
         for queue in Queue.objects.filter(name__in=STAGE_QUEUES).order_by("-priority")

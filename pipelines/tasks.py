@@ -2,6 +2,7 @@
 
 import os
 import socket
+from typing import Any, Final
 from uuid import UUID
 
 import dramatiq
@@ -15,7 +16,7 @@ from platform_site.common.db import released_connections
 from platform_site.common.queues import CONTROL, DEFAULT
 
 # Retries are the observer's business: it sees what did not happen and sends again.
-_ONCE = {"max_retries": 0}
+_ONCE: Final[dict[str, Any]] = {"max_retries": 0}
 
 
 @dramatiq.actor(queue_name=DEFAULT, time_limit=120_000, **_ONCE)

@@ -14,7 +14,7 @@ PIPELINE_STATUSES = [(status.value, status.value) for status in PipelineStatus]
 
 
 class AttemptShape(serializers.ModelSerializer[Attempt]):
-    host = serializers.SlugRelatedField("name", read_only=True, allow_null=True)
+    host: Any = serializers.SlugRelatedField("name", read_only=True, allow_null=True)
 
     class Meta:
         model = Attempt
@@ -90,7 +90,7 @@ class JobShape(serializers.ModelSerializer[Job]):
 class StageShape(serializers.ModelSerializer[Stage]):
     uuid = serializers.UUIDField(source="id", read_only=True)
     task = serializers.CharField(source="kind", read_only=True)
-    depends_on = serializers.SlugRelatedField("name", many=True, read_only=True)
+    depends_on: Any = serializers.SlugRelatedField("name", many=True, read_only=True)
     task_id = serializers.SerializerMethodField()
     attempt = serializers.SerializerMethodField()
     progress = serializers.SerializerMethodField()
@@ -204,7 +204,7 @@ class TaskShape(serializers.ModelSerializer[Attempt]):
     task = serializers.CharField(source="stage.kind", read_only=True)
     queue = serializers.CharField(source="stage.queue", read_only=True)
     state = serializers.SerializerMethodField()
-    host = serializers.SlugRelatedField("name", read_only=True, allow_null=True)
+    host: Any = serializers.SlugRelatedField("name", read_only=True, allow_null=True)
     attempt = serializers.IntegerField(source="number", read_only=True)
     enqueued_at = serializers.DateTimeField(source="created_at", read_only=True)
     duration_s = serializers.SerializerMethodField()

@@ -3,8 +3,8 @@
 import logging
 from typing import Any
 
+import dramatiq
 from django.conf import settings
-from dramatiq import Actor
 from dramatiq.errors import BrokerError
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -25,25 +25,19 @@ def connect(url: str | None = None) -> "Redis":
     )
 
 
-def send(
-    actor: Actor[..., Any],
-    *args: Any,
-    queue_name: str | None = None,
-    delay_ms: int | None = None,
-    max_age_ms: int | None = None,
-) -> bool:
-    """Send `actor(*args)` to the workers, and say whether it went.
+def send(actor_name: str, queue_name: str, *args: Any, delay_ms: int | None = None, max_age_ms: int | None = None) -> bool:
+    """Send work to a queue by the actor's name, and say whether it went: what sends lies below the actors.
 
     Redis away is no error: the next tick finds in the database what is to be done, and sends it again.
     `max_age_ms`: dropped when it waited longer. To be called after commit (`transaction.on_commit`).
     """
     options: dict[str, Any] = {} if max_age_ms is None else {"max_age": max_age_ms}
-    message = actor.message_with_options(args=args, kwargs={}, **options)
-    if queue_name is not None:
-        message = message.copy(queue_name=queue_name)
+    message: dramatiq.Message[Any] = dramatiq.Message(
+        queue_name=queue_name, actor_name=actor_name, args=args, kwargs={}, options=options
+    )
     try:
-        actor.broker.enqueue(message, delay=delay_ms)
+        dramatiq.get_broker().enqueue(message, delay=delay_ms)
     except (RedisError, BrokerError, OSError) as error:
-        log.warning("not sent: %s (%s)", actor.actor_name, type(error).__name__)
+        log.warning("not sent: %s (%s)", actor_name, type(error).__name__)
         return False
     return True
