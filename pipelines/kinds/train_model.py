@@ -94,18 +94,19 @@ class TrainModel:
         code, signal = exit_info.get("code"), exit_info.get("signal")
         checkpoint = exit_info.get("checkpoint") or {}
         last_step = monitoring.last_step(stage.id)
+        logs_tail = _tail(run_folder(attempt).output_log, transport)
         result = {
             "metrics": monitoring.final_metrics(stage.id),
             "final_step": last_step,
             "checkpoints": _checkpoints(run_folder(attempt).checkpoints, transport),
-            "logs_tail": _tail(run_folder(attempt).output_log, transport),
+            "logs_tail": logs_tail,
             "mode": "process",
             "ray_job_id": None,
         }
         if signal:
             return Verdict(False, _signal_reason(int(signal)), retryable=int(signal) != 9, result=result)
         if code != 0:
-            said = _last_error(result["logs_tail"])
+            said = _last_error(logs_tail)
             reason = _("The trainer exited with code %(code)s.") % {"code": code}
             return Verdict(False, f"{reason} {said}".strip(), retryable=True, result=result)
         if job.target_step is not None and (last_step is None or last_step < job.target_step):

@@ -38,7 +38,7 @@ def dispatch() -> int:
         in_queue: Counter[str] = Counter(
             {row["queue"]: row["n"] for row in busy.values("queue").annotate(n=Count("id")).order_by()}
         )
-        on_host = Counter(
+        on_host: Counter[int | None] = Counter(
             Attempt.objects.filter(outcome="", stage__status__in=STAGE_ACTIVE).values_list("host_id", flat=True)
         )
         started = 0
