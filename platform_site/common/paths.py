@@ -7,6 +7,7 @@ a path somebody names on this machine; `open_inside` reads without following lin
 import errno
 import os
 import re
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -80,11 +81,10 @@ def open_inside(root: Path, relative: str) -> BinaryIO:
         descriptor = _open_below(folder, names[-1], os.O_RDONLY | os.O_NONBLOCK)
     finally:
         os.close(folder)
-    file = os.fdopen(descriptor, "rb")
-    if not os.path.isfile(file.fileno()):
-        file.close()
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         raise _outside()
-    return file
+    return os.fdopen(descriptor, "rb")
 
 
 def _open_below(folder: int, name: str, flags: int) -> int:

@@ -218,9 +218,11 @@ def shaped(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase
     plain = HttpResponse(
         json.dumps(body(status, _words(status)), ensure_ascii=False), status=status, content_type="application/json"
     )
-    for name in ("Retry-After", "WWW-Authenticate", "Allow", "Vary", "Set-Cookie"):
-        if name in response.headers:
-            plain.headers[name] = response.headers[name]
+    for name, value in response.headers.items():
+        if not name.lower().startswith("content-") or name.lower() == "content-security-policy":
+            plain.headers[name] = value
+    plain.cookies = response.cookies
+    response.close()
     return plain
 
 

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import django_filters
-from django import forms
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
+from django_filters.fields import ChoiceField
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.filters import OrderingFilter, SearchFilter
 from rest_framework.request import Request
@@ -28,7 +28,7 @@ LIST_PARAMETERS = frozenset({"limit", "offset", "search", "ordering", "format"})
 LONGEST_SEARCH = 200
 
 
-class _CaselessField(forms.ChoiceField):
+class _CaselessField(ChoiceField):
     def to_python(self, value: Any) -> str:
         text = super().to_python(value)
         return text.strip().lower() if isinstance(text, str) else text
