@@ -21,7 +21,10 @@ CHECKOUT: Final = Path(__file__).resolve().parent.parent
 SOCKET_PATH_LIMIT: Final = 100
 """Bytes. The kernel refuses socket paths over 107; some systems earlier."""
 NETWORK_FILE_SYSTEMS: Final = frozenset(
-    "nfs nfs4 cifs smb3 smbfs afs ceph glusterfs lustre beegfs gpfs fuse.sshfs fuse.s3fs fuse.glusterfs".split()
+    {
+        *("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "beegfs", "gpfs"),
+        *("fuse.sshfs", "fuse.s3fs", "fuse.glusterfs"),
+    }
 )
 TRUE: Final = frozenset({"1", "true", "yes", "on"})
 FALSE: Final = frozenset({"0", "false", "no", "off"})

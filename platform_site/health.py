@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Final
 
 from django.contrib.auth.decorators import login_not_required
-from django.contrib.auth.decorators import login_not_required
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
@@ -20,7 +19,6 @@ log = logging.getLogger(__name__)
 
 
 @login_not_required
-@login_not_required
 @require_safe
 @never_cache
 def healthz(request: HttpRequest) -> HttpResponse:
@@ -28,7 +26,6 @@ def healthz(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"status": "ok"})
 
 
-@login_not_required
 @login_not_required
 @require_safe
 @never_cache

@@ -177,7 +177,7 @@ class Supervisor:
                     env={**part.env, "ANNEAL_PROCESS": part.name},
                     pass_fds=part.pass_fds,
                     start_new_session=True,
-                    preexec_fn=die_with_parent,  # noqa: PLW1509  there are no threads here
+                    preexec_fn=die_with_parent,  # safe: there are no threads here
                 )
         except (OSError, valkey.NoValkey, environ.WrongValue) as error:
             part.deaths += 1
@@ -242,9 +242,7 @@ class Supervisor:
             for part in self._parts
             if part.process is not None
         }
-        account = state.State(
-            os.getpid(), start_time(os.getpid()), self.host, self.port, self._since, children
-        )
+        account = state.State(os.getpid(), start_time(os.getpid()), self.host, self.port, self._since, children)
         try:
             state.write(self.data, account)
         except OSError as error:  # a full disk: what runs goes on

@@ -1,4 +1,7 @@
-"""What every test has: a data folder of its own, a real Valkey, an empty database. Nothing of the platform is patched."""
+"""What every test has: a data folder of its own, a real Valkey, an empty database.
+
+Nothing of the platform is patched.
+"""
 
 import os
 import shutil
@@ -11,9 +14,11 @@ import pytest
 
 # Before Django's settings are read. Each xdist worker is a process, so each has its own folder and its own Valkey.
 SANDBOX = Path(tempfile.mkdtemp(prefix="anneal-test-"))
-for name in [name for name in os.environ if name.startswith("ANNEAL_") and name not in (
-    "ANNEAL_DATABASE_URL", "ANNEAL_TRAINING_PYTHON"
-)]:
+for name in [
+    name
+    for name in os.environ
+    if name.startswith("ANNEAL_") and name not in ("ANNEAL_DATABASE_URL", "ANNEAL_TRAINING_PYTHON")
+]:
     del os.environ[name]
 os.environ["ANNEAL_DATA_DIR"] = str(SANDBOX / "data")
 os.environ["DJANGO_SETTINGS_MODULE"] = "platform_site.settings"
@@ -23,11 +28,24 @@ from django.conf import settings  # noqa: E402  the sandbox stands first
 # Pages are tested as they are in the tree, without a collectstatic before; fast hashes, as no test guesses passwords.
 settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+if not os.environ.get("ANNEAL_DATABASE_URL"):
+    # In a file, as in life: a database in memory locks differently, and threads could not share it.
+    settings.DATABASES["default"]["TEST"] = {"NAME": str(SANDBOX / "test.sqlite3")}
 django.setup()
 
 import redis  # noqa: E402
 
 from platform_site import valkey  # noqa: E402
+
+SLOW_FOLDERS = {"browser": "browser", "training": "training", "faults": "faults"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What lies in the folder of a slow suite belongs to it."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if folder in SLOW_FOLDERS:
+            item.add_marker(SLOW_FOLDERS[folder])
 
 
 def pytest_unconfigure() -> None:

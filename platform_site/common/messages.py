@@ -25,7 +25,9 @@ def connect(url: str | None = None) -> "Redis":
     )
 
 
-def send(actor_name: str, queue_name: str, *args: Any, delay_ms: int | None = None, max_age_ms: int | None = None) -> bool:
+def send(
+    actor_name: str, queue_name: str, *args: Any, delay_ms: int | None = None, max_age_ms: int | None = None
+) -> bool:
     """Send work to a queue by the actor's name, and say whether it went: what sends lies below the actors.
 
     Redis away is no error: the next tick finds in the database what is to be done, and sends it again.

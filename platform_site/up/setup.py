@@ -57,7 +57,8 @@ def _make_venv(terminal: Terminal) -> None:
     except UpError as error:
         if "ensurepip" in str(error):
             raise UpError(
-                f"{sys.executable} has no venv module; install it first (on Debian and Ubuntu: apt install python3-venv)"
+                f"{sys.executable} has no venv module; install it first "
+                "(on Debian and Ubuntu: apt install python3-venv)"
             ) from None
         raise
 
@@ -78,9 +79,7 @@ def fingerprint(files: Iterable[Path], *words: str) -> str:
 def _install(terminal: Terminal, lock: str) -> None:
     """Install the hashed lock. The test lock holds all of the manager's, so it counts for both."""
     files = [REQUIREMENTS / "uv.txt", REQUIREMENTS / "verl.txt", RUNTIME / "pyproject.toml"]
-    wanted = {
-        name: fingerprint([REQUIREMENTS / f"{name}.txt", *files], str(PYTHON)) for name in ("manager", "test")
-    }
+    wanted = {name: fingerprint([REQUIREMENTS / f"{name}.txt", *files], str(PYTHON)) for name in ("manager", "test")}
     try:
         installed = json.loads(STAMP.read_text())
     except (OSError, ValueError):
@@ -92,9 +91,7 @@ def _install(terminal: Terminal, lock: str) -> None:
     pip = [PYTHON, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--require-hashes"]
     _run([*pip, "-r", REQUIREMENTS / "uv.txt"], "the installer uv could not be installed")
     uv = [VENV / "bin" / "uv", "pip", "install", "--quiet", "--python", PYTHON]
-    _run(
-        [*uv, "--require-hashes", "-r", REQUIREMENTS / f"{lock}.txt"], "packages could not be installed", env=env
-    )
+    _run([*uv, "--require-hashes", "-r", REQUIREMENTS / f"{lock}.txt"], "packages could not be installed", env=env)
     _run(
         [*uv, "--require-hashes", "--no-deps", "-r", REQUIREMENTS / "verl.txt"],
         "verl's configuration could not be installed",
@@ -154,9 +151,7 @@ def manage(*arguments: str, what: str, show: bool = False) -> None:
     _run([PYTHON, CHECKOUT / "manage.py", *arguments], what, show=show)
 
 
-def _run(
-    argv: list[str | Path], what: str, *, env: Mapping[str, str] | None = None, show: bool = False
-) -> None:
+def _run(argv: list[str | Path], what: str, *, env: Mapping[str, str] | None = None, show: bool = False) -> None:
     """Run a program in the checkout. Raises UpError with the end of what it said when it fails."""
     try:
         done = subprocess.run(

@@ -48,7 +48,10 @@ def test_redis_away_is_named(client: Client, valkey_server: valkey.Server) -> No
         valkey_server.start()
     assert answer.status_code == 503
     assert answer.json() == {
-        "status": "unavailable", "database": "ok", "redis": "unavailable", "workers": "unavailable"
+        "status": "unavailable",
+        "database": "ok",
+        "redis": "unavailable",
+        "workers": "unavailable",
     }
 
 

@@ -1,10 +1,13 @@
-"""`manage.py prepare`: migrations, built-in recipes and data, the first admin. One process, as each start costs a second."""
+"""`manage.py prepare`: migrations, built-in recipes and data, the first admin.
+
+All in one process, as each start of Django costs a second.
+"""
 
 import os
 import secrets
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.management import call_command
@@ -19,7 +22,7 @@ ADMIN = "admin"
 
 class Command(BaseCommand):
     help = "Brings the database up to date and makes the first admin. Safe to repeat."
-    requires_system_checks: list[str] = []
+    requires_system_checks: ClassVar = []
 
     def handle(self, *args: Any, **options: Any) -> None:
         call_command("migrate", interactive=False, verbosity=0)

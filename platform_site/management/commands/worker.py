@@ -53,10 +53,14 @@ class Command(BaseCommand):
         ]
         for worker in workers:
             worker.start()
-        loops = [threading.Thread(target=run, args=(stopping,), name=name, daemon=True) for name, run in (
-            ("scheduler", scheduler.run if options["with_scheduler"] else None),
-            ("watcher", watcher.run if options["with_watcher"] else None),
-        ) if run is not None]
+        loops = [
+            threading.Thread(target=run, args=(stopping,), name=name, daemon=True)
+            for name, run in (
+                ("scheduler", scheduler.run if options["with_scheduler"] else None),
+                ("watcher", watcher.run if options["with_watcher"] else None),
+            )
+            if run is not None
+        ]
         for loop in loops:
             loop.start()
 
