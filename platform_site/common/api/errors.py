@@ -222,7 +222,6 @@ def shaped(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase
         if not name.lower().startswith("content-") or name.lower() == "content-security-policy":
             plain.headers[name] = value
     plain.cookies = response.cookies
-    response.close()
     return plain
 
 
