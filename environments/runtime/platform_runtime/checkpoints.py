@@ -17,6 +17,7 @@ from platform_runtime.contract import CheckpointInfo
 
 _STEP = re.compile(r"global_step_(\d+)")
 _SHARD = re.compile(r"(model|optim|extra_state)_world_size_(\d+)_rank_(\d+)\.pt")
+_DATA = re.compile(r"data(_\d+)?\.pt")
 _ROLES = ("actor", "critic")
 _INDEX = "model.safetensors.index.json"
 _LOCAL_HEADER = b"PK\x03\x04"
@@ -62,9 +63,9 @@ def verify(folder: str) -> None:
     parts = [os.path.join(folder, role) for role in _ROLES]
     for part in [part for part in parts if os.path.isdir(part)] or [folder]:
         _verify_part(part)
-    data = os.path.join(folder, "data.pt")
-    if os.path.exists(data):
-        _verify_zip(data)
+    for name in sorted(os.listdir(folder)):
+        if _DATA.fullmatch(name):
+            _verify_zip(os.path.join(folder, name))
 
 
 def _verify_part(folder: str) -> None:

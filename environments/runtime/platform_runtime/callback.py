@@ -1,0 +1,258 @@
+"""What a trainer tells the platform: one line a step in a file, and a small status file.
+
+Usable in any training loop: `begin`, `step` for every step, `end`. Needs nothing but the standard library; orjson
+is used when it is there. The trainer is held for microseconds and never by an error of ours: what cannot be
+written is told once in the trainer's log, and dropped.
+"""
+
+import json
+import logging
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+from platform_runtime import files
+from platform_runtime.anomalies import Anomaly, Detector, as_number, find_not_finite
+from platform_runtime.contract import (
+    ENV_JOB_UUID,
+    ENV_METRICS_DIR,
+    ENV_TARGET_STEP,
+    VERSION,
+    AnomalyInfo,
+    MetricLine,
+    MetricValue,
+    StatusFile,
+    metrics_name,
+    status_name,
+)
+
+logger = logging.getLogger(__name__)
+
+STATUS_PERIOD_S: Final = 1.0
+HEARTBEAT_PERIOD_S: Final = 5.0
+_PLAIN = frozenset({float, int})
+
+
+def _dump_with_json(line: Mapping[str, Any]) -> bytes:
+    return json.dumps(line, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _dumper() -> tuple[Callable[[Any], bytes], bool]:
+    try:
+        import orjson  # noqa: PLC0415 - optional, and what the rest of this module is chosen by
+    except ImportError:
+        return _dump_with_json, False
+    return orjson.dumps, True
+
+
+_dump, _fast = _dumper()
+
+
+class TrainerCallback:
+    """What a training loop calls. The base does nothing: override what is of interest."""
+
+    def begin(self, target_step: int | None = None) -> None:
+        """Training is about to start; `target_step` is the step it will end at, where that is known."""
+
+    def step(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """A step is done. May come twice for one step (training, then validation); the last value counts."""
+
+    def end(self, *, failed: bool = False) -> None:
+        """Training is over. Safe to call more than once."""
+
+    def __enter__(self) -> Self:
+        self.begin()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end(failed=error is not None)
+
+
+class PlatformCallback(TrainerCallback):
+    """Writes `<uuid>_metrics.jsonl` and `<uuid>_status.json` into `metrics_dir`, as contract.py has them.
+
+    One object per process and attempt. `step` makes one unbuffered write of one whole line; the status file is
+    replaced by a thread, at most once a second, and directly at the start, at an anomaly and at the end.
+    """
+
+    def __init__(
+        self,
+        uuid: str,
+        metrics_dir: str,
+        *,
+        target_step: int | None = None,
+        unit: str = "step",
+        detector: Detector | None = None,
+    ) -> None:
+        self.metrics_path = os.path.join(metrics_dir, metrics_name(uuid))
+        self.status_path = os.path.join(metrics_dir, status_name(uuid))
+        self.dropped = 0
+        self._dir = metrics_dir
+        self._target = target_step
+        self._unit = unit
+        self._detector = detector or Detector()
+        self._look = self._detector.look
+        self._file: int | None = None
+        self._torn = False
+        self._complained: set[str] = set()
+        self._state: Literal["starting", "running", "finished", "failed"] = "starting"
+        self._step: int | None = None
+        self._updated_at = time.time()
+        self._anomaly: Anomaly | None = None
+        self._wake = threading.Event()
+        self._stopped = threading.Event()
+        self._status_lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "PlatformCallback | None":
+        """The callback of the run this process belongs to; None outside the platform."""
+        uuid, folder = environment.get(ENV_JOB_UUID), environment.get(ENV_METRICS_DIR)
+        if not uuid or not folder:
+            return None
+        target = environment.get(ENV_TARGET_STEP, "")
+        return cls(uuid, folder, target_step=int(target) if target.isdecimal() else None)
+
+    def begin(self, target_step: int | None = None) -> None:
+        if self._target is None:
+            self._target = target_step
+        try:
+            os.makedirs(self._dir, mode=0o700, exist_ok=True)
+            self._open()
+        except OSError as error:
+            self._complain("metrics", error)
+        self._state = "running"
+        self._updated_at = time.time()
+        self._stopped.clear()
+        self._write_status()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._keep_status, name="platform-status", daemon=True)
+            self._thread.start()
+
+    def step(self, step: int, metrics: Mapping[str, Any]) -> None:
+        now = time.time()
+        anomaly: Anomaly | None = None
+        line: bytes | None = None
+        # The common case costs one pass in C: nothing but plain numbers, and no "null", which is what orjson
+        # makes of a number that is not finite.
+        if _fast and _PLAIN.issuperset(map(type, metrics.values())):
+            anomaly = self._look(step, metrics)
+            if anomaly is None:
+                line = _dump({"v": VERSION, "step": step, "time": now, "metrics": metrics})
+                if b"null" in line:
+                    line = None
+        if line is None:
+            line, anomaly = self._careful_line(step, now, metrics, anomaly)
+        self._write(line)
+        self._step, self._updated_at = step, now
+        if anomaly is not None:
+            self._anomaly = anomaly
+            self._write_status()
+
+    def end(self, *, failed: bool = False) -> None:
+        if self._state in ("finished", "failed"):
+            return
+        self._state = "failed" if failed else "finished"
+        self._stopped.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout=STATUS_PERIOD_S * 2)
+            self._thread = None
+        self._write_status()
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        if self.dropped:
+            logger.warning("%d metric line(s) could not be written and are lost", self.dropped)
+
+    def _careful_line(
+        self, step: int, now: float, metrics: Mapping[str, Any], anomaly: Anomaly | None
+    ) -> tuple[bytes, Anomaly | None]:
+        """The line for values of any kind; what is no number is left out."""
+        anomaly = find_not_finite(metrics) or anomaly or self._look(step, metrics)
+        told = AnomalyInfo(anomaly.type, anomaly.message) if anomaly is not None else None
+        line = MetricLine(int(step), now, plain(metrics), told)
+        return _dump(line.to_json()), anomaly
+
+    def _open(self) -> None:
+        self._file = os.open(self.metrics_path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        size = os.fstat(self._file).st_size
+        # A process that was killed in mid-write may have left half a line.
+        self._torn = size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
+
+    def _write(self, line: bytes) -> None:
+        """One whole line. After a write cut short (a full disk), the next begins with a newline of its own."""
+        content = line + b"\n"
+        if self._torn:
+            content = b"\n" + content
+        try:
+            if self._file is None:
+                self._open()
+            written = os.write(self._file, content)  # type: ignore[arg-type] # _open has set it, or raised
+        except OSError as error:
+            self.dropped += 1
+            self._complain("metrics", error)
+            return
+        if written == len(content):
+            self._torn = False
+        else:
+            self._torn = not (self._torn and written == 1)
+            self.dropped += 1
+            self._complain("metrics", OSError(28, "the disk is full"))
+
+    def _keep_status(self) -> None:
+        """The thread: at most once a second while steps come, every few seconds as a heartbeat otherwise."""
+        written_step, written_at = self._step, time.monotonic()
+        while not self._stopped.wait(STATUS_PERIOD_S):
+            due = time.monotonic() - written_at >= HEARTBEAT_PERIOD_S
+            if self._step != written_step or due:
+                written_step, written_at = self._step, time.monotonic()
+                self._write_status()
+
+    def _write_status(self) -> None:
+        anomaly = self._anomaly
+        status = StatusFile(
+            state=self._state,
+            step=self._step,
+            target_step=self._target,
+            unit=self._unit,
+            updated_at=self._updated_at,
+            heartbeat_at=time.time(),
+            has_anomaly=anomaly is not None,
+            anomaly_type=anomaly.type if anomaly is not None else None,
+            anomaly_message=anomaly.message if anomaly is not None else None,
+        )
+        with self._status_lock:
+            try:
+                files.replace(self.status_path, status.to_bytes())
+            except OSError as error:
+                self._complain("status", error)
+
+    def _complain(self, what: str, error: OSError) -> None:
+        """Once for each file: a full disk would otherwise say so at every step."""
+        if what not in self._complained:
+            self._complained.add(what)
+            path = self.metrics_path if what == "metrics" else self.status_path
+            logger.warning("%s cannot be written, training goes on: %s", path, error)
+
+
+def plain(metrics: Mapping[str, Any]) -> dict[str, MetricValue]:
+    """Numbers alone, as JSON can say them: NaN and infinities as strings, everything else left out."""
+    numbers: dict[str, MetricValue] = {}
+    for name, value in metrics.items():
+        number = as_number(value)
+        if number is None:
+            continue
+        if math.isfinite(number):
+            numbers[str(name)] = number
+        elif math.isnan(number):
+            numbers[str(name)] = "NaN"
+        else:
+            numbers[str(name)] = "Infinity" if number > 0 else "-Infinity"
+    return numbers
