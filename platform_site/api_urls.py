@@ -8,5 +8,6 @@ urlpatterns = [
     path("", include("platform_site.common.api.urls")),
     path("", include("pipelines.api.urls")),
     path("", include("monitoring.api")),
+    path("", include("datasets.api")),
     *fallback,
 ]

@@ -10,4 +10,9 @@ urlpatterns = [
     path("readyz", health.readyz, name="readyz"),
     path("api/v1/", include("platform_site.api_urls")),
     path("admin/", admin.site.urls),
+    path("", include("platform_site.views.urls")),
 ]
+
+handler403 = "platform_site.views.errors.forbidden"
+handler404 = "platform_site.views.errors.not_found"
+handler500 = "platform_site.views.errors.server_error"
