@@ -1,10 +1,10 @@
 """REST for datasets, below /api/v1/."""
 
+import os
 from contextlib import closing
 from typing import IO, Any, ClassVar
 
 import django_filters
-from django.conf import settings
 from django.db.models import QuerySet
 from django.urls import path
 from django.utils.translation import gettext as _
@@ -19,7 +19,7 @@ from platform_site.common.api.filters import StrictFilterSet
 from platform_site.common.api.parsers import Json
 from platform_site.common.api.serializers import StrictSerializer
 from platform_site.common.api.views import ApiListView, ApiView
-from platform_site.common.errors import Invalid, TooLarge
+from platform_site.common.errors import Invalid
 from platform_site.common.selectors import projects_for
 
 from . import selectors
@@ -130,18 +130,18 @@ class TakesFile:
         super().initial(request, *args, **kwargs)  # type: ignore[misc]  # APIView has it
         # Before anything reads the body. A body larger than it says is cut by the server.
         length = request.META.get("CONTENT_LENGTH") or "0"
-        if length.isdecimal() and int(length) > limit() + _FORM_ROOM:
-            raise TooLarge(_("The file is larger than %(limit)d MiB.") % {"limit": limit() // 1024**2})
-
-
-def limit() -> int:
-    """The largest file, in bytes."""
-    return int(getattr(settings, "DATASET_MAX_BYTES", validate.MAX_BYTES))
+        if length.isdecimal() and int(length) > validate.max_bytes() + _FORM_ROOM:
+            raise store.too_large()
 
 
 def opened(given: dict[str, Any]) -> IO[bytes]:
-    """The file of a request, to be closed by the caller."""
+    """The file of a request, to be closed by the caller. Raises TooLarge."""
     file: IO[bytes] = given["file"].file if "file" in given else open_path(given["path"])
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if size > validate.max_bytes():
+        file.close()
+        raise store.too_large()
     return file
 
 

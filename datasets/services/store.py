@@ -23,7 +23,7 @@ from django.utils.translation import gettext as _
 from datasets.models import Dataset, DatasetVersion
 from platform_site.common.errors import Invalid, TooLarge
 
-from .validate import MAX_BYTES, Report, validate
+from .validate import Report, max_bytes, validate
 
 JSONL: Final = "jsonl"
 _CHUNK: Final = 1 << 20
@@ -56,7 +56,7 @@ def path_of(sha256: str, format: str) -> Path:
 
 
 @contextmanager
-def stage(file: IO[bytes], limit: int = MAX_BYTES) -> Iterator[Staged]:
+def stage(file: IO[bytes]) -> Iterator[Staged]:
     """Copies `file` aside on the store's own disk, synced. What is not kept is gone afterwards.
 
     Raises TooLarge, or OSError when the disk does not take it.
@@ -68,7 +68,7 @@ def stage(file: IO[bytes], limit: int = MAX_BYTES) -> Iterator[Staged]:
     try:
         with os.fdopen(descriptor, "wb") as target:
             os.fchmod(target.fileno(), _MODE)
-            sha256, size = _copy(file, target, limit)
+            sha256, size = _copy(file, target)
             target.flush()
             os.fsync(target.fileno())
         yield Staged(path, sha256, size)
@@ -161,12 +161,16 @@ def intact(path: Path, sha256: str, size: int) -> bool:
         return False
 
 
-def _copy(source: IO[bytes], target: IO[bytes], limit: int) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
+def too_large() -> TooLarge:
+    return TooLarge(_("The file is larger than the %(limit)s bytes that are taken.") % {"limit": f"{max_bytes():,}"})
+
+
+def _copy(source: IO[bytes], target: IO[bytes]) -> tuple[str, int]:
+    digest, size, limit = hashlib.sha256(), 0, max_bytes()
     while chunk := source.read(_CHUNK):
         size += len(chunk)
         if size > limit:
-            raise TooLarge(_("The file is larger than %(limit)d MiB.") % {"limit": limit // 1024**2})
+            raise too_large()
         digest.update(chunk)
         target.write(chunk)
     return digest.hexdigest(), size

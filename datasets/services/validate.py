@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, Final, NoReturn
 
+from django.conf import settings
 from django.utils.translation import gettext as _
 
 from datasets.rows import CHECKS, Fault, Tally
 
-MAX_BYTES: Final = 512 * 1024**2
 MAX_LINE: Final = 8 * 1024**2
 MAX_COLUMNS: Final = 200
 MAX_DEPTH: Final = 32
@@ -42,6 +42,11 @@ class Report:
     @property
     def valid(self) -> bool:
         return not self.problems
+
+
+def max_bytes() -> int:
+    """The largest file that is taken: the setting DATASET_MAX_BYTES, else 512 MiB."""
+    return int(getattr(settings, "DATASET_MAX_BYTES", 512 * 1024**2))
 
 
 class _BadLineError(ValueError):

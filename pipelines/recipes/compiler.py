@@ -9,6 +9,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from platform_runtime import contract
+
 from . import literals, places, schema, sft, validate
 from .spec import Compiled, DatasetRef, Json, Place, RecipeError, RecipeSpec
 
@@ -29,7 +31,7 @@ def compile_recipe(spec: RecipeSpec, dataset: DatasetRef, place: Place) -> Compi
     target = sft.steps(settings, dataset.rows, place.processes).target
     config = _config(fitted, {**required, **places.owned(spec, dataset, place)})
     return Compiled(
-        argv=places.argv(place, posixpath.join(place.attempt_folder, "config.yaml")),
+        argv=places.argv(place, posixpath.join(place.attempt_folder, contract.CONFIG)),
         env=places.environment(place, target),
         config=config,
         config_yaml=to_yaml(config),

@@ -3,6 +3,8 @@
 import posixpath
 from typing import Final
 
+from platform_runtime import contract
+
 from .spec import DatasetRef, Json, Place, RecipeSpec
 
 CPU: Final[dict[str, Json]] = {
@@ -26,8 +28,6 @@ CPU: Final[dict[str, Json]] = {
     "data.num_workers": 0,
 }
 """Without these verl's SFT trainer does not run on a CPU: they win over the recipe."""
-
-EXTERNAL_MODULES: Final = "platform_runtime.trainers.external"
 
 
 def required(place: Place) -> dict[str, Json]:
@@ -65,7 +65,10 @@ def argv(place: Place, config_path: str) -> list[str]:
 
 
 def environment(place: Place, target_step: int | None) -> dict[str, str]:
-    """The whole environment of the trainer: what it needs, and no secret of the platform's."""
+    """The whole environment of the trainer: what it needs, and no secret of the platform's.
+
+    The trainer's entry adds what is its own business: ranks, rendezvous, verl's external modules.
+    """
     env = {
         "PATH": f"{posixpath.dirname(place.python)}:/usr/local/bin:/usr/bin:/bin",
         # The run's own folder: caches and dot files of one run are neither seen nor left anywhere else.
@@ -79,23 +82,12 @@ def environment(place: Place, target_step: int | None) -> dict[str, str]:
         "HF_DATASETS_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "OMP_NUM_THREADS": str(place.cpu_threads),
-        "VERL_USE_EXTERNAL_MODULES": EXTERNAL_MODULES,
-        "ANNEAL_JOB_UUID": place.uuid,
-        "ANNEAL_RUN_FOLDER": place.attempt_folder,
-        "ANNEAL_METRICS_DIR": posixpath.join(place.attempt_folder, "metrics"),
+        contract.ENV_JOB_UUID: place.uuid,
+        contract.ENV_RUN_FOLDER: place.attempt_folder,
+        contract.ENV_METRICS_DIR: posixpath.join(place.attempt_folder, contract.METRICS_DIR),
     }
     if target_step is not None:
-        env["ANNEAL_TARGET_STEP"] = str(target_step)
+        env[contract.ENV_TARGET_STEP] = str(target_step)
     if not place.cuda:
         env |= {"VERL_PLATFORM": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-    if place.processes == 1:
-        # Port 0 lets the kernel choose: runs beside each other never meet on a port.
-        env |= {
-            "RANK": "0",
-            "LOCAL_RANK": "0",
-            "WORLD_SIZE": "1",
-            "LOCAL_WORLD_SIZE": "1",
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": "0",
-        }
     return env
