@@ -60,12 +60,12 @@ def duration(seconds: float | None) -> str:
         return ""
     whole = max(0, int(seconds))
     if whole < MINUTE:
-        return _("%(s)s s") % {"s": whole}
+        return _("{s} s").format(s=whole)
     if whole < HOUR:
-        return _("%(m)s min %(s)s s") % {"m": whole // MINUTE, "s": whole % MINUTE}
+        return _("{m} min {s} s").format(m=whole // MINUTE, s=whole % MINUTE)
     if whole < DAY:
-        return _("%(h)s h %(m)s min") % {"h": whole // HOUR, "m": whole % HOUR // MINUTE}
-    return _("%(d)s d %(h)s h") % {"d": whole // DAY, "h": whole % DAY // HOUR}
+        return _("{h} h {m} min").format(h=whole // HOUR, m=whole % HOUR // MINUTE)
+    return _("{d} d {h} h").format(d=whole // DAY, h=whole % DAY // HOUR)
 
 
 def ago(at: datetime, now: datetime | None = None) -> str:
@@ -74,11 +74,11 @@ def ago(at: datetime, now: datetime | None = None) -> str:
     if seconds < MINUTE:
         return _("just now")
     if seconds < HOUR:
-        return _("{n} min ago").replace("{n}", str(int(seconds // MINUTE)))
+        return _("{n} min ago").format(n=int(seconds // MINUTE))
     if seconds < DAY:
-        return _("{n} h ago").replace("{n}", str(int(seconds // HOUR)))
+        return _("{n} h ago").format(n=int(seconds // HOUR))
     if seconds < 30 * DAY:
-        return _("{n} d ago").replace("{n}", str(int(seconds // DAY)))
+        return _("{n} d ago").format(n=int(seconds // DAY))
     return date_format(timezone.localtime(at), "Y-m-d")
 
 

@@ -9,6 +9,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from environments import training
+from environments.models import Host
 from pipelines import selectors
 from pipelines.models import Job
 from platform_site import display
@@ -120,3 +122,13 @@ def section(context: dict[str, Any]) -> str:
 @register.filter
 def lookup(mapping: dict[str, Any], key: str) -> Any:
     return mapping.get(key, "") if mapping else ""
+
+
+@register.inclusion_tag("partials/_training_banner.html", takes_context=True)
+def training_banner(context: dict[str, Any]) -> dict[str, Any]:
+    """Says on every page, to those who signed in, that runs have to wait for the training environment."""
+    user = context.get("user")
+    if user is None or not user.is_authenticated:
+        return {"training": None}
+    host = Host.objects.filter(kind=Host.Kind.LOCAL).order_by("pk").first()
+    return {"training": training.state(host) if host is not None else None}

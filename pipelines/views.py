@@ -1,0 +1,302 @@
+"""The pages of runs and recipes: parse, authorise, one selector or service, respond."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.core.paginator import Paginator
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.utils.text import slugify
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods
+
+from datasets.models import Dataset
+from environments.models import Host
+from platform_site.common.errors import NotFound, PlatformError
+from platform_site.common.pages import may_operate, needs
+from platform_site.common.roles import Role
+from platform_site.common.selectors import projects_for
+
+from . import selectors
+from .forms import NewRunForm, Overrides, tell
+from .models import Job, Recipe, RecipeRevision, Stage
+from .services.cancel import cancel_stage
+from .services.logs import read_log
+from .services.submit import rerun_job, submit_job
+from .states import STAGE_TERMINAL
+
+PAGE_SIZE: Final = 25
+ACTIVE: Final = ["pending", "queued", "starting", "running", "cancelling"]
+LOG_PIECE: Final = 1 << 20
+
+Person = AbstractBaseUser | AnonymousUser
+
+
+# --- Runs ---------------------------------------------------------------------------------------------------
+
+
+@require_GET
+@needs(Role.VIEWER)
+def jobs(request: HttpRequest) -> HttpResponse:
+    """`?status=` one status or `active`, `?recipe=` a slug, `?search=` words, `?page=`."""
+    status = request.GET.get("status", "").strip().lower()
+    recipe = request.GET.get("recipe", "").strip()
+    search = request.GET.get("search", "").strip()
+    visible = selectors.jobs_for(request.user)
+    found = _matching(visible, recipe, search)
+    by_status = dict(found.order_by().values_list("stage__status").annotate(n=Count("pk")))
+    counts = {"": sum(by_status.values()), "active": sum(by_status.get(s, 0) for s in ACTIVE)}
+    counts |= {s: by_status.get(s, 0) for s in ("completed", "failed", "cancelled")}
+    if status == "active":
+        found = found.filter(stage__status__in=ACTIVE)
+    elif status:
+        found = found.filter(stage__status=status)
+    page = Paginator(found.order_by("-created_at", "pk"), PAGE_SIZE).get_page(request.GET.get("page"))
+    filtered = bool(status or recipe or search)
+    return render(
+        request,
+        "jobs/list.html",
+        {
+            "page": page,
+            "status": status,
+            "recipe": recipe,
+            "search": search,
+            "chips": [
+                ("", _("All"), counts[""]),
+                ("active", _("Active"), counts["active"]),
+                ("completed", _("Completed"), counts["completed"]),
+                ("failed", _("Failed"), counts["failed"]),
+                ("cancelled", _("Cancelled"), counts["cancelled"]),
+            ],
+            "recipes": Recipe.objects.filter(project__in=projects_for(request.user), revisions__jobs__isnull=False)
+            .distinct()
+            .order_by("slug"),
+            "filtered": filtered,
+            "nothing_yet": not filtered and not page.paginator.count,
+            "can_operate": may_operate(request),
+        },
+    )
+
+
+def _matching(found: QuerySet[Job], recipe: str, search: str) -> QuerySet[Job]:
+    if recipe:
+        found = found.filter(recipe_revision__recipe__slug=recipe)
+    for word in search.split():
+        found = found.filter(
+            Q(name__icontains=word)
+            | Q(recipe_revision__recipe__slug__icontains=word)
+            | Q(dataset_version__dataset__slug__icontains=word)
+            | Q(pk__startswith=word.lower())
+        )
+    return found
+
+
+@require_GET
+@needs(Role.VIEWER)
+def job(request: HttpRequest, job_id: UUID) -> HttpResponse:
+    found = selectors.job_for(request.user, job_id)
+    return render(
+        request,
+        "jobs/detail.html",
+        {
+            "job": found,
+            "stage": found.stage,
+            "can_operate": may_operate(request),
+            "live": found.stage.status not in STAGE_TERMINAL,
+            "cancellable": found.stage.status in (*ACTIVE[:4],),
+        },
+    )
+
+
+@require_http_methods(["GET", "POST"])
+@needs(Role.OPERATOR)
+def new_job(request: HttpRequest) -> HttpResponse:
+    recipes = _recipes(request.user)
+    choices: dict[str, Any] = {
+        "recipes": recipes,
+        "datasets": Dataset.objects.filter(project__in=projects_for(request.user)).order_by("slug"),
+        "hosts": Host.objects.filter(project__in=projects_for(request.user), enabled=True),
+    }
+    if request.method != "POST":
+        form = NewRunForm(initial={name: request.GET.get(name, "") for name in NewRunForm.base_fields}, **choices)
+        return _new_job_page(request, form, Overrides(), [])
+    form, overrides = NewRunForm(request.POST, **choices), Overrides.from_post(request.POST)
+    fine = overrides.is_valid()
+    problems: list[str] = []
+    if form.is_valid() and fine:
+        try:
+            made = submit_job(
+                user=request.user,  # type: ignore[arg-type]  # `needs` lets nobody else in
+                recipe=form.cleaned_data["recipe"],
+                dataset=form.cleaned_data["dataset"] or None,
+                host=form.cleaned_data["host"] or None,
+                overrides=overrides.values,
+                name=form.cleaned_data["name"],
+            )
+        except NotFound:
+            raise
+        except PlatformError as error:
+            problems = tell(form, overrides, error)
+        else:
+            return redirect("job", job_id=made.pk)
+    return _new_job_page(request, form, overrides, problems, status=422)
+
+
+def _new_job_page(
+    request: HttpRequest, form: NewRunForm, overrides: Overrides, problems: list[str], *, status: int = 200
+) -> HttpResponse:
+    slug = form["recipe"].value() or ""
+    recipes = _recipes(request.user)
+    chosen = recipes.filter(slug=slug).first() or recipes.first()
+    revision = _latest(chosen) if chosen is not None else None
+    context = {"form": form, "overrides": overrides, "problems": problems, "recipe": chosen, "revision": revision}
+    return render(request, "jobs/new.html", context, status=status)
+
+
+@require_http_methods(["GET", "POST"])
+@needs(Role.OPERATOR)
+def cancel_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
+    """GET asks, for those without a script; POST does it."""
+    found = selectors.job_for(request.user, job_id)
+    if request.method == "POST":
+        try:
+            cancel_stage(found.stage_id, actor=request.user.get_username())
+        except PlatformError as error:
+            messages.error(request, error.message)
+        return redirect("job", job_id=found.pk)
+    return render(request, "jobs/cancel.html", {"job": found, "stage": found.stage})
+
+
+@require_http_methods(["GET", "POST"])
+@needs(Role.OPERATOR)
+def rerun(request: HttpRequest, job_id: UUID) -> HttpResponse:
+    """The same revision and data again, with the settings as the form has them."""
+    found = selectors.job_for(request.user, job_id)
+    overrides, problems = Overrides.of(found.overrides), []
+    if request.method == "POST":
+        overrides = Overrides.from_post(request.POST)
+        if overrides.is_valid():
+            dropped = {key: None for key in found.overrides if key not in overrides.values}
+            try:
+                made = rerun_job(
+                    user=request.user,  # type: ignore[arg-type]  # `needs` lets nobody else in
+                    job=found,
+                    overrides={**overrides.values, **dropped},
+                )
+            except PlatformError as error:
+                problems = tell(None, overrides, error)
+            else:
+                return redirect("job", job_id=made.pk)
+    context = {
+        "job": found,
+        "stage": found.stage,
+        "overrides": overrides,
+        "problems": problems,
+        "revision": found.recipe_revision,
+    }
+    return render(request, "jobs/rerun.html", context, status=422 if request.method == "POST" else 200)
+
+
+@require_GET
+@needs(Role.VIEWER)
+def job_log(request: HttpRequest, job_id: UUID) -> StreamingHttpResponse:
+    """The whole output as a file."""
+    found = selectors.job_for(request.user, job_id)
+    # The first piece is read before the answer begins, so that a host that is away gives an error page.
+    pieces = _log_pieces(found.stage)
+    first = next(pieces, "")
+    response = StreamingHttpResponse(_then(first, pieces), content_type="text/plain; charset=utf-8")
+    name = slugify(found.name) or "run"
+    response["Content-Disposition"] = f'attachment; filename="{name}-{str(found.pk)[:8]}.log"'
+    return response
+
+
+def _log_pieces(stage: Stage) -> Iterator[str]:
+    offset = 0
+    while True:
+        piece = read_log(stage, offset=offset, limit=LOG_PIECE)
+        if not piece.text:
+            return
+        yield piece.text
+        offset = piece.next_offset
+
+
+def _then(first: str, rest: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from rest
+
+
+# --- Recipes ------------------------------------------------------------------------------------------------
+
+
+@require_GET
+@needs(Role.VIEWER)
+def recipes(request: HttpRequest) -> HttpResponse:
+    """`?algorithm=`, `?search=`."""
+    algorithm = request.GET.get("algorithm", "").strip().lower()
+    search = request.GET.get("search", "").strip()
+    found = _recipes(request.user)
+    total = found.count()
+    if algorithm:
+        found = found.filter(algorithm=algorithm)
+    for word in search.split():
+        found = found.filter(Q(name__icontains=word) | Q(slug__icontains=word) | Q(description__icontains=word))
+    return render(
+        request,
+        "recipes/list.html",
+        {
+            "recipes": found,
+            "total": total,
+            "algorithm": algorithm,
+            "search": search,
+            "algorithms": [("", _("All")), *Recipe.Algorithm.choices],
+            "can_operate": may_operate(request),
+        },
+    )
+
+
+def _recipes(user: Person) -> QuerySet[Recipe]:
+    """With the newest revision's number and model, and how many runs were made from each."""
+    newest = RecipeRevision.objects.filter(recipe=OuterRef("pk")).order_by("-number")
+    return (
+        Recipe.objects.filter(project__in=projects_for(user))
+        .annotate(
+            revision_number=Subquery(newest.values("number")[:1]),
+            base_model=Subquery(newest.values("base_model")[:1]),
+            runs=Count("revisions__jobs", distinct=True),
+        )
+        .order_by("-is_template", "slug")
+    )
+
+
+def _latest(recipe: Recipe) -> RecipeRevision | None:
+    return recipe.revisions.select_related("dataset").order_by("-number").first()
+
+
+@require_GET
+@needs(Role.VIEWER)
+def recipe(request: HttpRequest, slug: str) -> HttpResponse:
+    """`?revision=` one of the past."""
+    found = _recipes(request.user).filter(slug=slug).select_related("created_by", "derived_from").first()
+    if found is None:
+        raise NotFound(_("There is no such recipe."))
+    revisions = list(found.revisions.select_related("dataset", "created_by").annotate(runs=Count("jobs")).order_by("-number"))
+    wanted = request.GET.get("revision", "")
+    shown = next((r for r in revisions if str(r.number) == wanted), None) or (revisions[0] if revisions else None)
+    recent = selectors.jobs_for(request.user).filter(recipe_revision__recipe=found).order_by("-created_at")[:5]
+    return render(
+        request,
+        "recipes/detail.html",
+        {
+            "recipe": found,
+            "revision": shown,
+            "revisions": revisions,
+            "params": sorted(shown.params.items()) if shown else [],
+            "jobs": recent,
+            "can_operate": may_operate(request),
+        },
+    )

@@ -1,0 +1,52 @@
+"""The dashboard: what needs attention, what runs, what room there is, what was last."""
+
+from datetime import timedelta
+from typing import Final
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_GET
+
+from environments import training
+from environments.models import Host
+from pipelines import selectors
+from pipelines.models import Recipe
+from pipelines.states import STAGE_ACTIVE, StageStatus
+from platform_site.common.pages import may_operate, needs
+from platform_site.common.roles import Role
+from platform_site.common.selectors import projects_for
+
+FIRST_RECIPE: Final = "tiny-sft"
+ATTENTION_FOR: Final = timedelta(days=1)
+"""How long a failed run asks for attention."""
+
+
+@require_GET
+@needs(Role.VIEWER)
+def home(request: HttpRequest) -> HttpResponse:
+    jobs = selectors.jobs_for(request.user)
+    local = Host.objects.filter(kind=Host.Kind.LOCAL).order_by("pk").first()
+    if not jobs.exists():
+        context = {
+            "training": training.state(local) if local is not None else None,
+            "recipe": Recipe.objects.filter(slug=FIRST_RECIPE, project__in=projects_for(request.user)).first(),
+            "can_operate": may_operate(request),
+        }
+        return render(request, "first_run.html", context)
+    recently = timezone.now() - ATTENTION_FOR
+    flagged = jobs.filter(stage__status__in=STAGE_ACTIVE, stream__has_anomaly=True)
+    failed = jobs.filter(stage__status=StageStatus.FAILED, stage__completed_at__gte=recently)
+    under_way = jobs.filter(stage__status__in=[StageStatus.PENDING, StageStatus.QUEUED, *STAGE_ACTIVE])
+    return render(
+        request,
+        "home.html",
+        {
+            "attention": [*flagged.order_by("-created_at")[:5], *failed.order_by("-stage__completed_at")[:5]],
+            "unreachable": Host.objects.filter(project__in=projects_for(request.user), unreachable_since__isnull=False),
+            "under_way": under_way.order_by("created_at")[:20],
+            "recent": jobs.filter(stage__completed_at__isnull=False).order_by("-stage__completed_at")[:8],
+            "overview": selectors.overview(request.user),
+            "can_operate": may_operate(request),
+        },
+    )

@@ -1,0 +1,49 @@
+"""The machine: its training environment as it is being set up, hosts, queues and workers."""
+
+from pathlib import Path
+from typing import Final
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET
+
+from environments import training
+from environments.models import Host
+from pipelines import selectors
+from platform_site.common.pages import may_operate, needs
+from platform_site.common.roles import Role
+from platform_site.common.selectors import projects_for
+
+LOG_TAIL: Final = 8 << 10
+
+
+@require_GET
+@needs(Role.VIEWER)
+def system(request: HttpRequest) -> HttpResponse:
+    hosts = [
+        {"host": host, "training": training.state(host)}
+        for host in Host.objects.filter(project__in=projects_for(request.user))
+    ]
+    state = next((h["training"] for h in hosts if h["host"].kind == Host.Kind.LOCAL), None)
+    context = {
+        "hosts": hosts,
+        "state": state,
+        # What the set-up says can name this machine's folders: for those who run things here.
+        "log": tail(state.log) if state is not None and may_operate(request) else "",
+        "overview": selectors.overview(request.user),
+    }
+    return render(request, "system/system.html", context)
+
+
+def tail(path: str) -> str:
+    """The last lines of a text file; empty when there is none."""
+    if not path:
+        return ""
+    try:
+        with Path(path).open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - LOG_TAIL))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return text if size <= LOG_TAIL else text.partition("\n")[2]
