@@ -122,12 +122,13 @@ class WorkerRegistry(dramatiq.Middleware):
         self._workers: list[dramatiq.Worker] = []
         self._busy: dict[str, int] = {}
         self._lock = threading.Lock()
-        self._stopped = threading.Event()
+        self._changed = threading.Event()
         self._thread: threading.Thread | None = None
 
     def after_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         with self._lock:
             self._workers.append(worker)
+            self._changed.set()  # whoever waits for this worker shall not wait for a beat too
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="registry", daemon=True)
                 self._thread.start()
@@ -138,9 +139,7 @@ class WorkerRegistry(dramatiq.Middleware):
         with self._lock:
             if worker in self._workers:
                 self._workers.remove(worker)
-            last = not self._workers
-        if last:
-            self._stopped.set()
+        self._changed.set()
         try:
             with connect() as client:
                 leave(client, _name(worker))
@@ -168,15 +167,18 @@ class WorkerRegistry(dramatiq.Middleware):
     def _run(self) -> None:
         client = connect()
         while True:
+            self._changed.clear()
             with self._lock:
                 infos = [self._info(worker) for worker in self._workers]
+                if not infos:
+                    self._thread = None
+                    return
             try:
                 for info in infos:
                     beat(client, info)
             except RedisError:
                 log.warning("Redis is away")
-            if self._stopped.wait(BEAT_S):
-                return
+            self._changed.wait(BEAT_S)
 
     def _info(self, worker: dramatiq.Worker) -> WorkerInfo:
         queues = sorted(worker.consumer_whitelist or worker.broker.get_declared_queues())

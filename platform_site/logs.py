@@ -16,6 +16,13 @@ def process_name() -> str:
     return os.environ.get("ANNEAL_PROCESS") or (sys.argv[1] if len(sys.argv) > 1 else "python")
 
 
+class WithTraceback(logging.Filter):
+    """Lets through what went wrong, and not that an answer had a status of 500 or more: the request log says so."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.exc_info is not None
+
+
 class JsonLine(logging.Formatter):
     """Keeps a record on one line whatever its text holds, so that a log can neither be split nor forged."""
 

@@ -11,7 +11,7 @@ from django.utils.functional import LazyObject, empty
 log = logging.getLogger("anneal.request")
 
 QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Asked for every few seconds by machines: logged only when they fail."""
+"""Asked for by machines every few seconds, and not logged: they tell the state of parts that have logs of their own."""
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -25,7 +25,7 @@ class RequestLog:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         start = time.monotonic()
         response = self.get_response(request)
-        if request.path not in QUIET or response.status_code >= 500:
+        if request.path not in QUIET:
             log.log(
                 logging.ERROR if response.status_code >= 500 else logging.INFO,
                 "%s %s %s",

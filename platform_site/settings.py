@@ -283,6 +283,7 @@ TIME_ZONE: str = env.read("ANNEAL_TIME_ZONE", "UTC", environ.time_zone)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
+    "filters": {"tracebacks": {"()": "platform_site.logs.WithTraceback"}},
     "formatters": {"line": {"()": "platform_site.logs.JsonLine"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
@@ -292,8 +293,10 @@ LOGGING = {
         "uvicorn": {"handlers": [], "level": "INFO", "propagate": True},
         # Every request is logged once, by platform_site.middleware.RequestLog.
         "uvicorn.access": {"handlers": [], "level": "WARNING", "propagate": True},
-        "django.request": {"handlers": [], "level": "ERROR", "propagate": True},
+        "django.request": {"handlers": [], "level": "ERROR", "propagate": True, "filters": ["tracebacks"]},
         "dramatiq": {"handlers": [], "level": "WARNING", "propagate": True},
+        # Warns that there are two sets of workers in the process, which is what we want.
+        "dramatiq.broker.Broker": {"handlers": [], "level": "ERROR", "propagate": True},
         "axes": {"handlers": [], "level": "WARNING", "propagate": True},
         "watchfiles": {"handlers": [], "level": "WARNING", "propagate": True},
         "httpx": {"handlers": [], "level": "WARNING", "propagate": True},

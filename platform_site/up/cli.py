@@ -151,7 +151,7 @@ def _wait_until_ready(terminal: Terminal, data: Path) -> state.State:
                 break
         if not state.is_running(data):
             raise UpError(f"the supervisor ended:\n{_tail(data, 'supervisor')}")
-        time.sleep(0.05)
+        time.sleep(0.1)
     account = state.read(data)
     dying = [name for name, child in (account.children if account else {}).items() if child.restarts]
     missing = [name for name, value in answer.items() if name != "status" and value != "ok"]

@@ -3,6 +3,7 @@
 All in one process, as each start of Django costs a second.
 """
 
+import logging
 import os
 import secrets
 import tempfile
@@ -25,6 +26,8 @@ class Command(BaseCommand):
     requires_system_checks: ClassVar = []
 
     def handle(self, *args: Any, **options: Any) -> None:
+        # Announcing changes needs Redis, which is not up yet; and nobody listens.
+        logging.getLogger("platform_site.common.live").setLevel(logging.ERROR)
         call_command("migrate", interactive=False, verbosity=0)
         ensure_roles()
         call_command("install_builtins", verbosity=0)
