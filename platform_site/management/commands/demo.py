@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.models import Q
 
 from environments import training
 from environments.models import Host
@@ -15,9 +16,15 @@ from pipelines.states import STAGE_TERMINAL, StageStatus
 from platform_site.common.db import released_connections
 from platform_site.common.errors import PlatformError
 from platform_site.common.models import User
+from platform_site.common.roles import Role
 
 WIDTH: Final = 32
 LOOK_EVERY_S: Final = 0.5
+
+
+def _administrator() -> User | None:
+    admins = Q(is_superuser=True) | Q(groups__name=Role.ADMIN.slug)
+    return User.objects.filter(admins, is_active=True).order_by("pk").first()
 
 
 class Command(BaseCommand):
@@ -29,7 +36,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         self._shown = ""
         end = time.monotonic() + options["wait_s"]
-        user = User.objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
+        user = _administrator()
         if user is None:
             raise CommandError("There is no administrator yet. Make one: manage.py create_user NAME --role admin")
         self._await_environment(end)
