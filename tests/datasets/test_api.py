@@ -81,7 +81,9 @@ def test_another_content_under_a_taken_name_is_a_conflict(operator):
 def test_a_wrong_file_is_refused_by_line_and_leaves_nothing(operator):
     response = made(operator, content=jsonl(conversation(), {"messages": []}))
     assert error(response)[:2] == (422, "invalid_data")
-    assert response.json()["error"]["errors"] == [{"line": 2, "message": "“messages” must be a list of at least one message."}]
+    assert response.json()["error"]["errors"] == [
+        {"line": 2, "message": "“messages” must be a list of at least one message."}
+    ]
     assert not Dataset.objects.exists()
     assert not list(store.root().rglob("*.jsonl"))
 

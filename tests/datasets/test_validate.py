@@ -54,7 +54,10 @@ def test_the_last_line_needs_no_newline_and_lines_may_end_the_windows_way():
         (b'{"messages": [{"role": "user"}]}', "content of message 1"),
         (b'{"messages": [{"role": "user", "content": ""}]}', "empty"),
         (b'{"messages": [{"role": "user", "content": "x"}]}', "nothing to learn"),
-        (b'{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": " "}]}', "nothing to learn"),
+        (
+            b'{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": " "}]}',
+            "nothing to learn",
+        ),
         (b'{"messages": [{"role": "user", "content": "x"}, {"role": "system", "content": "y"}]}', "first"),
     ],
 )

@@ -1,0 +1,5 @@
+"""What Django's admin shows of this app, topic by topic."""
+
+from . import admin_recipes
+
+__all__ = ["admin_recipes"]

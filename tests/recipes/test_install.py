@@ -1,0 +1,113 @@
+"""What every installation starts with, however often it is installed."""
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from django.core.management import call_command
+
+from datasets.models import Dataset, DatasetVersion
+from datasets.services import store
+from datasets.services.validate import validate
+from environments.models import Host
+from pipelines.models import Queue, Recipe, RecipeRevision
+from pipelines.recipes import builtin
+from pipelines.recipes.compiler import compile_recipe
+from pipelines.services.builtin import install
+from platform_site.common import queues
+from platform_site.common.models import Project
+
+from .cases import dataset, place
+
+ARITHMETIC = "ca23bd9fd6a6adc25b1a0cc172166cb0e0d9b72e65edca7434834a05f2b92491"
+
+
+def test_everything_is_there_once_however_often_it_is_installed(installed, settings):
+    assert install().made == []
+    assert Project.objects.get().slug == "default"
+    assert dict(Queue.objects.values_list("name", "priority")) == queues.PRIORITY
+    host = Host.objects.get()
+    assert (host.name, host.root) == ("local", str(settings.DATA_DIR))
+    recipe = Recipe.objects.get()
+    assert (recipe.slug, recipe.is_template, recipe.revisions.count()) == ("tiny-sft", True, 1)
+    data = Dataset.objects.get()
+    assert (data.slug, data.is_builtin, data.versions.count()) == ("arithmetic", True, 1)
+    assert recipe.revisions.get().dataset == data
+
+
+def test_what_an_administrator_changed_stays(installed):
+    Queue.objects.filter(name="training").update(slots=7)
+    Host.objects.update(slots=3)
+    install()
+    assert Queue.objects.get(name="training").slots == 7
+    assert Host.objects.get().slots == 3
+
+
+def test_a_changed_recipe_gets_a_new_revision_and_keeps_the_old(installed):
+    RecipeRevision.objects.update(params={"optim.lr": 1})
+    assert install().made == ["recipe tiny-sft@2"]
+    assert install().made == []
+    assert list(RecipeRevision.objects.values_list("number", flat=True)) == [2, 1]
+
+
+def test_a_lost_or_damaged_file_is_made_again(installed):
+    version = DatasetVersion.objects.get()
+    store.path_of(version.sha256, version.format).write_bytes(b"rot")
+    install()
+    assert store.verify(version).ok
+
+
+def test_a_moved_data_folder_moves_the_host(installed, settings, tmp_path):
+    settings.DATA_DIR = tmp_path
+    install()
+    assert Host.objects.get().root == str(tmp_path)
+
+
+def test_somebodys_own_recipe_of_that_name_is_left_alone(installed):
+    Recipe.objects.update(is_template=False)
+    RecipeRevision.objects.update(params={"mine": 1})
+    install()
+    assert RecipeRevision.objects.get().params == {"mine": 1}
+
+
+def test_the_command_says_what_it_made(db, capsys):
+    call_command("install_builtins")
+    assert "made recipe tiny-sft@1" in capsys.readouterr().out
+    call_command("install_builtins")
+    assert capsys.readouterr().out.strip() == "nothing to do"
+
+
+def test_the_arithmetic_is_the_same_on_every_machine_and_right():
+    content = builtin.content(builtin.ARITHMETIC)
+    assert hashlib.sha256(content).hexdigest() == ARITHMETIC
+    rows = [json.loads(line) for line in content.splitlines()]
+    assert len(rows) == builtin.ROWS == len({row["messages"][0]["content"] for row in rows})
+    for row in rows:
+        words = row["messages"][0]["content"].split()
+        assert row["messages"][1]["content"].endswith(f"#### {int(words[2]) + int(words[4].rstrip('?'))}")
+
+
+def test_the_arithmetic_does_not_depend_on_the_hash_seed():
+    script = "import hashlib\nfrom pipelines.recipes import builtin as b\nprint(hashlib.sha256(b.content(b.ARITHMETIC)).hexdigest())"
+    for seed in ("1", "2"):
+        answer = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, check=True, text=True, env={"PYTHONHASHSEED": seed}
+        )
+        assert answer.stdout.strip() == ARITHMETIC
+
+
+def test_the_arithmetic_is_a_valid_dataset():
+    report = validate(io.BytesIO(builtin.content(builtin.ARITHMETIC)), "sft")
+    assert (report.valid, report.rows, report.columns) == (True, builtin.ROWS, ["messages"])
+
+
+@pytest.mark.parametrize("recipe", builtin.RECIPES, ids=lambda recipe: recipe.slug)
+def test_every_built_in_recipe_compiles_to_a_dozen_steps_or_more(recipe):
+    for where in (place(), place(cuda=True, gpus=1)):
+        compiled = compile_recipe(recipe.spec, dataset(), where)
+        assert compiled.target_step >= 12
+        assert compiled.checkpoint_required
+        assert not compiled.adjusted
