@@ -135,7 +135,7 @@ class Metrics(_StreamView):
     @extend_schema(
         operation_id="monitoring_metrics",
         parameters=[
-            _parameter("names", "Metric names, separated by commas. Without: the names that there are.", OpenApiTypes.STR),
+            _parameter("names", "Separated by commas. Without: the names that there are.", OpenApiTypes.STR),
             *_RANGE,
             _parameter("points", "The most points of a series; fewer steps come exactly as logged."),
         ],

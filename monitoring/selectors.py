@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 from uuid import UUID
 
@@ -104,7 +105,7 @@ def series(
 def total_steps(parts: Sequence[clip.Part], found: Sequence[Segment]) -> int:
     """Steps in these parts; one that two attempts logged counts once."""
     twice = 0
-    for earlier, later in zip(parts, parts[1:], strict=False):
+    for earlier, later in pairwise(parts):
         if later.low <= earlier.high:
             both = [part._replace(low=later.low, high=earlier.high) for part in (earlier, later)]
             logged = [row.step for row in tables.rows([Range(*part) for part in both])]
@@ -198,5 +199,6 @@ def _level(parts: Sequence[clip.Part], total: int, points: int) -> int:
 def _thinned(line: list[Cell], points: int) -> list[Cell]:
     """Neighbours joined until there are no more than `points`; only needed beyond the highest level."""
     while len(line) > points:
-        line = [join(*pair) if len(pair) == 2 else pair[0] for pair in (line[i : i + 2] for i in range(0, len(line), 2))]
+        pairs = (line[i : i + 2] for i in range(0, len(line), 2))
+        line = [join(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
     return line

@@ -2,9 +2,13 @@
 
 import os
 
-from channels.routing import ProtocolTypeRouter
+from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "platform_site.settings")
+pages = get_asgi_application()
 
-application = ProtocolTypeRouter({"http": get_asgi_application()})
+from pipelines.routing import websocket_urlpatterns  # noqa: E402  models load once Django is set up
+from platform_site.common.sockets import SocketAccess  # noqa: E402
+
+application = ProtocolTypeRouter({"http": pages, "websocket": SocketAccess(URLRouter(websocket_urlpatterns))})

@@ -176,16 +176,14 @@ def _commit(segment: Segment, before: _Place, after: _Place, parsed: lines.Parse
             "last_step": _last_step(stream.pk),
             "updated_at": timezone.now(),
         }
-        flagged = [step for step in steps.values() if step.anomaly is not None]
-        if flagged:
-            last = max(flagged, key=lambda step: step.step)
-            assert last.anomaly is not None
-            changes |= {
-                "has_anomaly": True,
-                "anomaly_type": last.anomaly.type,
-                "anomaly_message": last.anomaly.message,
-                "anomaly_step": last.step,
-            }
+        for _, step in sorted(steps.items()):
+            if step.anomaly is not None:
+                changes |= {
+                    "has_anomaly": True,
+                    "anomaly_type": step.anomaly.type,
+                    "anomaly_message": step.anomaly.message,
+                    "anomaly_step": step.step,
+                }
         Stream.objects.filter(pk=stream.pk).update(**changes)
         _announce(stream.pk, version)
     return written.new

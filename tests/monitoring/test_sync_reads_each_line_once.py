@@ -5,7 +5,6 @@ import logging
 import os
 import random
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from django.db import connection
@@ -34,7 +33,8 @@ def assert_buckets_are_exact(run: Run, attempt: int = 1) -> None:
         wanted: dict[int, list[tuple[int, dict[str, object]]]] = {}
         for step, values in rows:
             wanted.setdefault(step // grid.width(level), []).append((step, values))
-        found = {b.index: (b.rows, cells.load(b.cells)) for b in MetricBucket.objects.filter(segment=segment, level=level)}
+        buckets = MetricBucket.objects.filter(segment=segment, level=level)
+        found = {b.index: (b.rows, cells.load(b.cells)) for b in buckets}
         assert found == {index: tuple(cells.of_steps(part)) for index, part in wanted.items()}  # type: ignore[arg-type]
 
 
@@ -212,7 +212,8 @@ def test_the_status_file_tells_target_and_anomaly(run: Run) -> None:
     status = path.with_name(f"{run.stream_id}_status.json")
     status.write_text("{half")
     run.sync()
-    status.write_text(json.dumps({"target_step": 40, "has_anomaly": True, "anomaly_type": "kl", "anomaly_message": "m"}))
+    said = {"target_step": 40, "has_anomaly": True, "anomaly_type": "kl", "anomaly_message": "m"}
+    status.write_text(json.dumps(said))
     assert run.sync().has_anomaly
     assert (run.stream.target_step, run.stream.anomaly_type) == (40, "kl")
     version = run.stream.version

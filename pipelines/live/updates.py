@@ -1,0 +1,224 @@
+"""Lists and the training environment, for pages that show many things at once."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+from uuid import UUID
+
+from django.utils.translation import gettext as _
+
+from pipelines.models import Pipeline
+from platform_site.common import live
+from platform_site.common.selectors import projects_for
+
+from . import render
+from .hub import Hub, hub
+from .pace import Pace
+from .socket import Socket, bad_input, dumps, unknown
+
+PLAIN_TOPICS: Final = frozenset({"pipelines", "tasks", "notifications", "environment"})
+MOST_TOPICS: Final = 20
+PACE_S: Final = 1 / 2
+ENVIRONMENT_S: Final = 1.0
+LATELY_S: Final = 10.0
+MISSED_S: Final = 120.0
+
+
+@dataclass(eq=False)
+class _Reader:
+    """`projects` are those that the socket's user may see; `topics` what was asked for."""
+
+    socket: Socket
+    topics: frozenset[str]
+    pipelines: frozenset[UUID]
+    projects: frozenset[int]
+    environment: dict[str, Any] | None = None
+
+    def wants(self, row: render.Row) -> bool:
+        return row.project_id in self.projects and ("pipelines" in self.topics or row.pipeline_id in self.pipelines)
+
+
+class UpdatesTopic:
+    """One for all sockets of `/ws/updates/` in a process."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._readers: dict[Socket, _Reader] = {}
+        self._changed_jobs: set[UUID] = set()
+        self._changed: dict[tuple[str, str], dict[str, Any]] = {}
+        self._behind: dict[_Reader, float] = {}
+        self._rows = Pace(PACE_S, self._send_rows)
+        self._catch_up = Pace(0, self._send_missed)
+        self._messages = Pace(PACE_S, self._send_messages)
+        self._environment: Pace | None = None
+
+    # --- What the hub calls ---
+
+    @property
+    def watched(self) -> frozenset[UUID]:
+        return frozenset()
+
+    @property
+    def idle(self) -> bool:
+        return not self._readers
+
+    def hears(self, group: str) -> bool:
+        kind = group.partition(".")[0]
+        return kind in {"stage", "stream", "pipelines", "pipeline", "tasks", "notifications"}
+
+    def heard(self, event: live.Event) -> None:
+        kind, _dot, name = event.group.partition(".")
+        if kind in {"stage", "stream"}:
+            try:
+                self._changed_jobs.add(UUID(name))
+            except ValueError:
+                return
+            self._rows.touch()
+            return
+        pipeline = str(event.ids.get("pipeline", ""))
+        topic = f"pipeline:{name}" if kind == "pipeline" else kind
+        self._changed[topic, pipeline] = {"type": "update", "topic": topic, **event.ids}
+        self._messages.touch()
+
+    def look(self, versions: dict[UUID, tuple[int, int]], *, missed: bool) -> None:
+        if missed and self._readers:
+            for reader in self._readers.values():
+                if reader.socket.is_json:
+                    reader.socket.outbox.offer(dumps({"type": "resync"}))
+                else:
+                    self._fell_behind(reader, MISSED_S)
+
+    def add(self, socket: Socket) -> None:
+        """The reader comes with `begin`, when its topics are known."""
+
+    def remove(self, socket: Socket) -> None:
+        self._readers.pop(socket, None)
+
+    def stop(self) -> None:
+        for pace in (self._rows, self._catch_up, self._messages):
+            pace.stop()
+        if self._environment is not None:
+            self._environment.stop()
+
+    # --- What the socket calls ---
+
+    def begin(self, reader: _Reader) -> None:
+        """Take part, and send what changed while the page was on its way."""
+        self._readers[reader.socket] = reader
+        if "environment" in reader.topics and self._environment is None:
+            self._environment = Pace(ENVIRONMENT_S, self._send_environment)
+            self._environment.touch()
+        self._fell_behind(reader, LATELY_S)
+
+    # --- Rows of lists ---
+
+    async def _send_rows(self) -> None:
+        changed, self._changed_jobs = self._changed_jobs, set()
+        readers = self._html_readers(self._readers.values())
+        if not readers:
+            return
+        try:
+            rows = await self._hub.in_database(render.rows, changed, _languages(readers))
+        except Exception:
+            self._changed_jobs |= changed
+            raise
+        self._spread(rows, readers)
+
+    def _fell_behind(self, reader: _Reader, within_s: float) -> None:
+        """Send what changed lately, once more: the page may not show it yet."""
+        self._behind[reader] = within_s
+        self._catch_up.touch()
+
+    async def _send_missed(self) -> None:
+        behind, self._behind = self._behind, {}
+        for within_s in set(behind.values()):
+            readers = self._html_readers(reader for reader, wanted in behind.items() if wanted == within_s)
+            if readers:
+                rows = await self._hub.in_database(render.rows_changed, within_s, _languages(readers))
+                self._spread(rows, readers)
+
+    def _html_readers(self, readers: Iterable[_Reader]) -> list[_Reader]:
+        return [r for r in readers if not r.socket.is_json and ("pipelines" in r.topics or r.pipelines)]
+
+    def _spread(self, rows: list[render.Row], readers: list[_Reader]) -> None:
+        texts: dict[tuple[str, tuple[int, ...]], str] = {}
+        for reader in readers:
+            wanted = tuple(index for index, row in enumerate(rows) if reader.wants(row))
+            if not wanted:
+                continue
+            language = reader.socket.language
+            if (language, wanted) not in texts:
+                texts[language, wanted] = "".join(rows[index].html[language] for index in wanted)
+            reader.socket.outbox.offer(
+                texts[language, wanted], missed=partial(self._fell_behind, reader, MISSED_S)
+            )
+
+    # --- Messages for programs ---
+
+    async def _send_messages(self) -> None:
+        changed, self._changed = self._changed, {}
+        for (topic, _pipeline), message in changed.items():
+            text = dumps(message)
+            for reader in self._readers.values():
+                if reader.socket.is_json and topic in reader.topics:
+                    reader.socket.outbox.offer(text)
+
+    # --- The training environment ---
+
+    async def _send_environment(self) -> None:
+        """Its set-up is a script outside of the platform, which announces nothing: look again and again."""
+        readers = [reader for reader in self._readers.values() if "environment" in reader.topics]
+        if not readers:
+            self._environment = None
+            return
+        languages = _languages([reader for reader in readers if not reader.socket.is_json])
+        message, html = await self._hub.in_database(render.training_state, languages)
+        for reader in readers:
+            if not message or reader.environment == message:
+                continue
+            text = dumps(message) if reader.socket.is_json else html.get(reader.socket.language)
+            if text is not None and reader.socket.outbox.offer(text):
+                reader.environment = message
+        if self._environment is not None:
+            self._environment.touch()
+
+
+def _languages(readers: Iterable[_Reader]) -> set[str]:
+    return {reader.socket.language for reader in readers}
+
+
+async def watch_updates(socket: Socket) -> None:
+    """`/ws/updates/?topics=pipelines,pipeline:UUID,tasks,notifications,environment&format=`."""
+    query = socket.query({"topics"})
+    topics = frozenset(topic for topic in query.get("topics", "").split(",") if topic)
+    if not topics:
+        bad_input(_("Say which topics: %(topics)s.") % {"topics": ", ".join(sorted(PLAIN_TOPICS)) + ", pipeline:UUID"})
+    if len(topics) > MOST_TOPICS:
+        bad_input(_("At most %(most)s topics.") % {"most": MOST_TOPICS})
+    pipelines = frozenset(_pipeline(topic) for topic in topics - PLAIN_TOPICS)
+    meeting = hub()
+    projects, found = await meeting.in_database(_visible, socket, pipelines)
+    if found != pipelines:
+        unknown(_("There is no such pipeline."))
+    named = (topics & PLAIN_TOPICS) | {f"pipeline:{pipeline}" for pipeline in pipelines}
+    async with meeting.joined("updates", UpdatesTopic, socket) as topic:
+        topic.begin(_Reader(socket, named, pipelines, projects))
+        await socket.listen()
+
+
+def _pipeline(topic: str) -> UUID:
+    kind, _colon, name = topic.partition(":")
+    if kind != "pipeline":
+        bad_input(_("There is no topic %(topic)s.") % {"topic": topic[:100]})
+    try:
+        return UUID(name)
+    except ValueError:
+        bad_input(_("A pipeline is named by its uuid: pipeline:UUID."))
+
+
+def _visible(socket: Socket, pipelines: frozenset[UUID]) -> tuple[frozenset[int], frozenset[UUID]]:
+    """The projects that the user sees, and which of the pipelines stand in them."""
+    projects = frozenset(projects_for(socket.access.user).values_list("pk", flat=True))
+    found = Pipeline.objects.filter(pk__in=pipelines, project__in=projects).values_list("pk", flat=True)
+    return projects, frozenset(found)
