@@ -7,6 +7,7 @@ from typing import Any
 
 from django import forms
 from django.http import QueryDict
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -116,6 +117,11 @@ class NewRunForm(forms.Form):
             assert isinstance(field_, forms.ChoiceField)  # noqa: S101  # for the type checker: set six lines above
             field_.choices = choices
         self.use_required_attribute = False
+        # Choosing another recipe shows what it is, without losing what was typed.
+        self.fields["recipe"].widget.attrs |= {
+            "hx-get": reverse("job-new"), "hx-trigger": "change", "hx-target": "#recipe-aside",
+            "hx-select": "#recipe-aside", "hx-swap": "outerHTML",
+        }  # fmt: skip
         for name in self.fields:
             self.fields[name].widget.attrs["autocomplete"] = "off"
 

@@ -1,5 +1,6 @@
 """The tags and filters that our templates share."""
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -52,6 +53,12 @@ def duration(seconds: float | None) -> str:
 @register.filter
 def metric_value(value: object) -> str:
     return display.metric_value(value)
+
+
+@register.filter
+def json_value(value: object) -> str:
+    """As it would be typed into a form: `true`, `null`, `[1, 2]`; text without quotes."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 @register.filter

@@ -37,15 +37,18 @@ def home(request: HttpRequest) -> HttpResponse:
     recently = timezone.now() - ATTENTION_FOR
     flagged = jobs.filter(stage__status__in=STAGE_ACTIVE, stream__has_anomaly=True)
     failed = jobs.filter(stage__status=StageStatus.FAILED, stage__completed_at__gte=recently)
+    attention = [*flagged.order_by("-created_at")[:5], *failed.order_by("-stage__completed_at")[:5]]
+    told = [job.pk for job in attention]
     under_way = jobs.filter(stage__status__in=[StageStatus.PENDING, StageStatus.QUEUED, *STAGE_ACTIVE])
+    # A run stands in one place: it has one id on the page, and one look finds it.
     return render(
         request,
         "home.html",
         {
-            "attention": [*flagged.order_by("-created_at")[:5], *failed.order_by("-stage__completed_at")[:5]],
+            "attention": attention,
             "unreachable": Host.objects.filter(project__in=projects_for(request.user), unreachable_since__isnull=False),
-            "under_way": under_way.order_by("created_at")[:20],
-            "recent": jobs.filter(stage__completed_at__isnull=False).order_by("-stage__completed_at")[:8],
+            "under_way": under_way.exclude(pk__in=told).order_by("created_at")[:20],
+            "recent": jobs.filter(stage__completed_at__isnull=False).exclude(pk__in=told).order_by("-stage__completed_at")[:8],
             "overview": selectors.overview(request.user),
             "can_operate": may_operate(request),
         },

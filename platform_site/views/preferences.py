@@ -1,5 +1,6 @@
 """How a visitor wants to see the pages."""
 
+from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
@@ -9,6 +10,7 @@ from platform_site.templatetags.anneal import THEMES
 YEAR_S = 365 * 24 * 3600
 
 
+@login_not_required
 @require_POST
 def theme(request: HttpRequest) -> HttpResponse:
     """Remember the theme in a cookie. Before signing in too, so no login is asked for."""

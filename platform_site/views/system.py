@@ -35,6 +35,15 @@ def system(request: HttpRequest) -> HttpResponse:
     return render(request, "system/system.html", context)
 
 
+@require_GET
+@needs(Role.VIEWER)
+def training_banner(request: HttpRequest) -> HttpResponse:
+    """What every page says of the training environment, alone: it asks for this while it is installing."""
+    host = Host.objects.filter(kind=Host.Kind.LOCAL).order_by("pk").first()
+    state = training.state(host) if host is not None else None
+    return render(request, "partials/_training_banner.html", {"training": state})
+
+
 def tail(path: str) -> str:
     """The last lines of a text file; empty when there is none."""
     if not path:

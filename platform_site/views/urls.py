@@ -1,6 +1,7 @@
 """The addresses of pages."""
 
 from django.contrib.auth import views as auth
+from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 from django.views.i18n import set_language
 
@@ -13,7 +14,7 @@ urlpatterns = [
     path("login/", auth.LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("logout/", auth.LogoutView.as_view(), name="logout"),
     path("preferences/theme/", preferences.theme, name="theme"),
-    path("preferences/language/", set_language, name="set_language"),
+    path("preferences/language/", login_not_required(set_language), name="set_language"),
     path("jobs/", runs.jobs, name="jobs"),
     path("jobs/new/", runs.new_job, name="job-new"),
     path("jobs/<uuid:job_id>/", runs.job, name="job"),
@@ -25,4 +26,5 @@ urlpatterns = [
     path("datasets/", datasets.datasets, name="datasets"),
     path("datasets/<slug:slug>/", datasets.dataset, name="dataset"),
     path("system/", system.system, name="system"),
+    path("system/training/", system.training_banner, name="training-banner"),
 ]

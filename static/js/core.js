@@ -244,6 +244,14 @@ function refresh() {
   }, 400);
 }
 
+// A region that nothing is pushed for asks again by itself, while somebody looks.
+const poll = () => {
+  const region = document.querySelector("#live-region[data-poll]");
+  if (region && !document.hidden) refresh();
+  setTimeout(poll, 1000 * (region?.dataset.poll || 10));
+};
+setTimeout(poll, 1000 * (document.querySelector("#live-region[data-poll]")?.dataset.poll || 10));
+
 let opened = false;
 document.addEventListener("htmx:ws:after:connection", () => {
   root.dataset.live = "on";

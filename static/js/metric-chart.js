@@ -30,7 +30,7 @@ function format(value) {
   if (typeof value !== "number") return String(value);
   const size = Math.abs(value);
   if (Number.isInteger(value) && size < 1e6) return String(value);
-  if (size >= 1e6 || (size < 1e-3 && size > 0)) return value.toExponential(3);
+  if (size >= 1e6 || (size < 1e-3 && size > 0)) return Number(value.toPrecision(4)).toExponential();
   return String(Number(value.toPrecision(4)));
 }
 
@@ -134,9 +134,8 @@ class MetricChart extends HTMLElement {
     const muted = colour("--muted");
     const hair = colour("--hair");
     const smoothing = view.smoothing > 0;
-    const dash = [undefined, [8, 3], [3, 3], [10, 3, 3, 3], [1, 3], [14, 4]][(Number(this.getAttribute("colour") || 1) - 1) % 6];
-    const series = [{}, { stroke: smoothing ? fade(line, 0.35) : line, width: smoothing ? 1 : 1.75, dash: smoothing ? undefined : dash, spanGaps: false, points: { show: (plot, s, from, to) => to - from < 40, size: 5, fill: line, stroke: line } }];
-    if (smoothing) series.push({ stroke: line, width: 2, dash, points: { show: false } });
+    const series = [{}, { stroke: smoothing ? fade(line, 0.35) : line, width: smoothing ? 1 : 1.75, spanGaps: false, points: { show: (plot, s, from, to) => to - from < 40, size: 5, fill: line, stroke: line } }];
+    if (smoothing) series.push({ stroke: line, width: 2, points: { show: false } });
     if (bands) series.push({ stroke: "transparent", points: { show: false } }, { stroke: "transparent", points: { show: false } });
     const axis = { stroke: muted, font: `11px ${token("--sans")}`, grid: { stroke: hair, width: 1 }, ticks: { stroke: hair, width: 1, size: 4 } };
     const distr = view.scale === "log" ? (negative ? 4 : 3) : 1;
@@ -145,7 +144,7 @@ class MetricChart extends HTMLElement {
       height: Math.max(50, area.clientHeight),
       legend: { show: false },
       padding: [8, 8, 0, 0],
-      scales: { x: { time: false }, y: { distr, ...(distr === 4 ? { asinh: 1 } : {}), range: distr === 1 ? undefined : undefined } },
+      scales: { x: { time: false }, y: { distr, ...(distr === 4 ? { asinh: 1 } : {}) } },
       series,
       bands: bands ? [{ series: [series.length - 2, series.length - 1], fill: fade(line, 0.16) }] : [],
       axes: [

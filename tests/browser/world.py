@@ -1,0 +1,139 @@
+"""People and runs for the browser to look at: real rows, real metrics files read by the real sync, real logs."""
+
+import json
+import math
+import random
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from django.utils import timezone
+
+from environments.models import Host
+from environments.transports import for_host
+from monitoring.models import Stream
+from monitoring.selectors import final_metrics
+from monitoring.services.sync import open_segment, sync_stream
+from pipelines.folders import attempt_path, run_folder
+from pipelines.models import Attempt, Job, Pipeline, Recipe, Stage
+from pipelines.services.builtin import install
+from platform_site.common.models import User
+from platform_site.common.roles import Role, ensure_roles, grant
+
+PASSWORD = "a long enough password"
+OUTCOMES = {"completed": "succeeded", "failed": "failed", "cancelled": "cancelled"}
+
+
+def person(name: str = "alice", role: Role = Role.OPERATOR) -> User:
+    ensure_roles()
+    user = User.objects.filter(username=name).first()
+    if user is None:
+        user = User.objects.create_user(name, password=PASSWORD)
+        grant(user, role)
+    return user
+
+
+@dataclass
+class Run:
+    """A run whose trainer we are: `log_step` writes what a trainer would write, and the platform reads it."""
+
+    job: Job
+    attempt: Attempt
+
+    @property
+    def metrics_file(self) -> Path:
+        return Path(run_folder(self.attempt).metrics)
+
+    def write(self, steps: range, *, started: datetime, spacing_s: float = 1.0, seed: int = 1) -> None:
+        self.metrics_file.parent.mkdir(parents=True, exist_ok=True)
+        with self.metrics_file.open("a") as file:
+            for step in steps:
+                at = (started + timedelta(seconds=step * spacing_s)).timestamp()
+                file.write(json.dumps({"v": 1, "step": step, "time": at, "metrics": metrics(step, seed)}) + "\n")
+
+    def sync(self) -> None:
+        host = self.attempt.host
+        assert host is not None
+        sync_stream(self.job.stream_id, for_host(host))
+        self.job.stream.refresh_from_db()
+
+    def say(self, text: str) -> None:
+        log = Path(run_folder(self.attempt).output_log)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a") as file:
+            file.write(text)
+
+
+def metrics(step: int, seed: int = 1) -> dict[str, Any]:
+    wobble = random.Random(step * 1000 + seed)
+    loss = 0.55 + 3.1 * math.exp(-step / 40) + wobble.gauss(0, 0.06) * (1 + math.exp(-step / 60))
+    found: dict[str, Any] = {
+        "train/loss": round(loss, 5),
+        "train/grad_norm": round(abs(1.2 + 2 * math.exp(-step / 25) + wobble.gauss(0, 0.25)), 4),
+        "train/lr": 1e-3 * min(1, step / 10) * 0.5 * (1 + math.cos(math.pi * min(1, step / 240))),
+        "train/tokens_per_second": round(5200 + wobble.gauss(0, 240), 1),
+        "train/step_time": round(0.2 + abs(wobble.gauss(0, 0.02)), 4),
+    }
+    if step % 20 == 0:
+        found["val/loss"] = round(loss + 0.12, 5)
+    return found
+
+
+def run(
+    status: str = "completed",
+    *,
+    name: str = "",
+    recipe: str = "tiny-sft",
+    steps: int = 240,
+    target: int = 240,
+    age: timedelta = timedelta(minutes=20),
+    root: Path,
+    error: str = "",
+    user: User | None = None,
+    overrides: dict[str, Any] | None = None,
+    spacing_s: float = 0.2,
+) -> Run:
+    """A run in `status`. `root` is where its host keeps run folders."""
+    install()
+    user = user or person()
+    Host.objects.filter(name="local").update(root=str(root))
+    host = Host.objects.get(name="local")
+    revision = Recipe.objects.get(slug=recipe).revisions.select_related("dataset", "recipe__project").latest("number")
+    assert revision.dataset is not None
+    started = timezone.now() - age
+    has_started, has_ended = status not in ("pending", "queued"), status in OUTCOMES
+    ended = started + timedelta(seconds=steps * spacing_s + 9) if has_ended else None
+    pipeline_status = status if has_ended else "running"
+    name = name or revision.recipe.name
+    pipeline = Pipeline.objects.create(
+        project=revision.recipe.project, name=name, status=pipeline_status, created_by=user, started_at=started
+    )
+    uid = uuid.uuid4()
+    stage = Stage.objects.create(
+        id=uid, pipeline=pipeline, name="train", kind="train_model", queue="training", status=status, host=host,
+        started_at=started if has_started else None, completed_at=ended, error_message=error, queued_at=started,
+    )  # fmt: skip
+    stream = Stream.objects.create(id=uid, project=revision.recipe.project, target_step=target)
+    job = Job.objects.create(
+        id=uid, stage=stage, stream=stream, project=revision.recipe.project, name=name, recipe_revision=revision,
+        dataset_version=revision.dataset.versions.latest("number"), target_step=target, overrides=overrides or {},
+    )  # fmt: skip
+    Job.objects.filter(pk=uid).update(created_at=started - timedelta(seconds=3))
+    attempt = Attempt.objects.create(
+        stage=stage, number=1, host=host, folder=attempt_path(str(root), uid, 1), launch_token=uid.hex,
+        started_at=started if has_started else None, completed_at=ended, outcome=OUTCOMES.get(status, ""),
+        exit_code={"completed": 0, "failed": 1}.get(status), reason=error,
+    )  # fmt: skip
+    made = Run(job, attempt)
+    if has_started and steps:
+        open_segment(uid, attempt=1, path=run_folder(attempt).metrics)
+        made.write(range(1, steps + 1), started=started, spacing_s=spacing_s)
+        made.say("".join(f"step:{n} - train/loss:{metrics(n)['train/loss']:.4f}\n" for n in range(1, steps + 1)))
+        made.sync()
+    if has_ended:
+        Job.objects.filter(pk=uid).update(final_metrics=final_metrics(uid), final_step=steps)
+        Pipeline.objects.filter(pk=pipeline.pk).update(completed_at=ended, error_message=error)
+    job.refresh_from_db()
+    return made
