@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 HEARTBEAT_MS: Final = 10_000
 """A worker silent for so long is dead; what it held goes back to its queue."""
 WAKE: Final = "wake"
+LISTEN_S: Final = 5.0
 
 
 class Broker(RedisBroker):
@@ -44,6 +45,7 @@ class Broker(RedisBroker):
         self._url = url
         self._bells: dict[str, threading.Event] = {}
         self._listener: threading.Thread | None = None
+        self._closed = threading.Event()
         self._lock = threading.Lock()
 
     @property
@@ -67,20 +69,24 @@ class Broker(RedisBroker):
         for bell in list(self._bells.values()):
             bell.set()
 
+    def close(self) -> None:
+        self._closed.set()
+        super().close()
+
     def _listen(self) -> None:
-        while True:
+        while not self._closed.is_set():
             try:
                 with connect(self._url) as client, client.pubsub() as pubsub:
                     pubsub.subscribe(self._channel)
                     self.wake_all()  # what was published while nobody listened
-                    while True:
-                        heard = pubsub.get_message(timeout=30)
+                    while not self._closed.is_set():
+                        heard = pubsub.get_message(timeout=LISTEN_S)
                         if heard and heard["type"] == "message":
                             bell = self._bells.get(heard["data"].decode())
                             if bell:
                                 bell.set()
             except (RedisError, OSError):
-                time.sleep(1)
+                self._closed.wait(1)
 
 
 class Consumer(_RedisConsumer):

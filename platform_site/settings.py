@@ -10,7 +10,8 @@ import django_stubs_ext
 from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
-from . import environ
+from pipelines.states import PipelineStatus, StageStatus
+from platform_site import environ
 
 django_stubs_ext.monkeypatch()
 
@@ -213,6 +214,10 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": REST_FRAMEWORK["DEFAULT_AUTHENTICATION_CLASSES"],
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1",
+    "ENUM_NAME_OVERRIDES": {
+        "StageStatus": [(status.value, status.value) for status in StageStatus],
+        "PipelineStatus": [(status.value, status.value) for status in PipelineStatus],
+    },
 }
 
 # --- Database ---------------------------------------------------------------------------------------------

@@ -170,9 +170,9 @@ class PipelineShape(serializers.ModelSerializer[Pipeline]):
         left = [stage for stage in pipeline.stages.all() if stage.completed_at is None]
         return stage_progress(left[0]).eta_s if len(left) == 1 else None
 
-    def get_schedule(self, pipeline: Pipeline) -> None:
+    def get_schedule(self, pipeline: Pipeline) -> str | None:
         """Not started by a schedule."""
-        return
+        return None
 
     def get_duration_s(self, pipeline: Pipeline) -> float | None:
         return duration_s(pipeline.started_at, pipeline.completed_at)
