@@ -156,8 +156,8 @@ class JobTopic:
             for viewer in viewers:
                 viewer.socket.end(Refused(4404, _("There is no such run.")))
             return
-        if state.terminal:
-            # Nothing comes after "end": the last points first.
+        if any(viewer.cursor < state.stream_version for viewer in viewers):
+            # A step is told after its points, and "end" after the last of them.
             await self._send_points()
         self._versions = (state.stage_version, state.stream_version)
         for viewer in viewers:

@@ -1,0 +1,98 @@
+"""`/ws/updates/`: lists and the training environment."""
+
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import orjson
+import pytest
+from pytest_django.fixtures import Settings
+
+from environments.models import Host
+from platform_site.common.models import User
+from tests.pipelines import builders
+
+from .conftest import Lines, Run, person
+
+
+def test_a_row_comes_when_its_run_changes(run: Run, lines: Lines, alice: User) -> None:
+    page = lines.page("/ws/updates/?topics=pipelines,tasks", alice)
+    page.during(0.5)
+    run.log_and_sync(3, loss=1)
+    row = page.until(lambda html: f"job-row-{run.id}" in html)[-1]
+    assert f'<hx-partial hx-target="#job-row-{run.id}" hx-swap="outerMorph">' in row
+    run.complete()
+    page.until(lambda html: 'data-shape="completed"' in html)
+
+
+def test_a_page_of_one_pipeline_gets_its_rows_alone(run: Run, lines: Lines, alice: User, tmp_path: Path) -> None:
+    other = Run(tmp_path / "other")
+    other.path.parent.mkdir()
+    page = lines.page(f"/ws/updates/?topics=pipeline:{run.stage.pipeline_id}", alice)
+    page.during(0.5)
+    other.log_and_sync(1, loss=1)
+    run.log_and_sync(1, loss=1)
+    seen = "".join(page.during(1.5))
+    assert str(run.id) in seen
+    assert str(other.id) not in seen
+
+
+def test_a_change_while_the_page_was_on_its_way_is_sent_on_connect(run: Run, lines: Lines, alice: User) -> None:
+    run.complete()
+    page = lines.page("/ws/updates/?topics=pipelines", alice)
+    assert str(run.id) in page.next(timeout=3)
+
+
+def test_a_program_hears_what_changed(run: Run, lines: Lines, alice: User) -> None:
+    pipeline = str(run.stage.pipeline_id)
+    line = lines.program(f"/ws/updates/?format=json&topics=pipelines,tasks,pipeline:{pipeline}", alice)
+    line.during(0.5)
+    run.complete()
+    seen = [message for message in line.during(1.5) if message["type"] == "update"]
+    assert {message["topic"] for message in seen} == {"pipelines", "tasks", f"pipeline:{pipeline}"}
+    assert {message["pipeline"] for message in seen} == {pipeline}
+
+
+def test_the_training_environment_is_told_as_it_gets_ready(
+    lines: Lines, alice: User, settings: Settings, tmp_path: Path
+) -> None:
+    Host.objects.all().delete()
+    builders.host()
+    settings.CHECKOUT_DIR = tmp_path
+    settings.TRAINING_PYTHON = ""
+    line = lines.program("/ws/updates/?format=json&topics=environment", alice)
+    page = lines.page("/ws/updates/?topics=environment", alice)
+
+    def is_environment(message: Any) -> bool:
+        return isinstance(message, dict) and message["type"] == "environment"
+
+    assert line.until(is_environment)[-1]["status"] == "missing"
+    assert "training-banner" in page.next()
+    folder = tmp_path / ".training"
+    folder.mkdir()
+    state = {"status": "installing", "percent": 40, "message": "torch", "pid": 1}
+    (folder / "state.json").write_bytes(orjson.dumps(state))
+    told = line.until(is_environment)[-1]
+    assert (told["status"], told["percent"], told["message"]) == ("installing", 40, "torch")
+    assert "torch" in page.until(lambda html: "torch" in html)[-1]
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("", 4400),
+        ("?topics=", 4400),
+        ("?topics=everything", 4400),
+        ("?topics=pipeline:x", 4400),
+        ("?topics=" + ",".join(f"pipeline:{uuid4()}" for _ in range(21)), 4400),
+        (f"?topics=pipeline:{uuid4()}", 4404),
+        ("?topics=tasks&job=1", 4400),
+    ],
+)
+def test_bad_input_is_told_and_closed(lines: Lines, alice: User, query: str, code: int) -> None:
+    seen, closed = lines.program(f"/ws/updates/{query}", alice).close_code()
+    assert (closed, seen[0]["type"]) == (code, "error")
+
+
+def test_without_a_role_it_is_4403(lines: Lines) -> None:
+    assert lines.page("/ws/updates/?topics=tasks", person("nobody", None)).close_code()[1] == 4403
