@@ -10,6 +10,5 @@ urlpatterns = [
     path("", include("pipelines.api_recipes")),
     path("", include("datasets.api")),
     path("", include("monitoring.api")),
-    path("", include("datasets.api")),
     *fallback,
 ]

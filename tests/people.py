@@ -8,6 +8,7 @@ from platform_site.common.models import User
 from platform_site.common.roles import Role
 
 PASSWORD = "correct horse battery"
+BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 
 def person(name: str, role: Role | None) -> User:
@@ -37,7 +38,7 @@ def browser(user: User | None, *, csrf: bool = False) -> Client:
     """A signed-in browser; with `csrf`, one whose missing CSRF tokens are noticed."""
     client = Client(enforce_csrf_checks=csrf, raise_request_exception=False)
     if user is not None:
-        client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+        client.force_login(user, backend=BACKEND)
     return client
 
 

@@ -6,7 +6,7 @@ from django.contrib.admin import AdminSite
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -31,9 +31,9 @@ class AnnealAdminSite(AdminSite):
     @method_decorator(login_not_required)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Whoever is signed in and came here has no right to; others sign in where everybody does."""
-        if request.user.is_authenticated and not self.has_permission(request):
+        index = request.path.removesuffix("login/")
+        if self.has_permission(request):
+            return HttpResponseRedirect(index)
+        if request.user.is_authenticated:
             raise PermissionDenied(_("Your role does not allow this."))
-        return redirect_to_login(request.GET.get("next") or self._index(request))
-
-    def _index(self, request: HttpRequest) -> str:
-        return request.path.removesuffix("login/")
+        return redirect_to_login(request.GET.get("next") or index)

@@ -1,6 +1,6 @@
 """The record of who did what. `record` joins the caller's transaction: no deed without its row, nor the reverse.
 
-    audit.record("job.submit", user, job, recipe="tiny-sft")
+audit.record("job.submit", user, job, recipe="tiny-sft")
 """
 
 import re

@@ -9,8 +9,9 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.utils.translation import gettext as _
 
+from .access import request_role, requires
 from .errors import Forbidden, NotFound
-from .roles import Role, role_of
+from .roles import Role
 
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
@@ -22,7 +23,7 @@ def needs(role: Role) -> Callable[[View[P]], View[P]]:
     def decorate(view: View[P]) -> View[P]:
         @wraps(view)
         def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
-            held = role_of(request.user)
+            held = request_role(request)
             if held is None:
                 raise PermissionDenied(_("Your account has no role yet. Ask an administrator for one."))
             if held < role:
@@ -35,7 +36,8 @@ def needs(role: Role) -> Callable[[View[P]], View[P]]:
             except Forbidden as error:
                 raise PermissionDenied(error.message) from error
 
-        return login_required(guarded)
+        # The mark tells `access.PageGuard`, which would ask for the default of the method otherwise.
+        return login_required(requires(role)(guarded))
 
     return decorate
 

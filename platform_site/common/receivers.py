@@ -41,9 +41,7 @@ def _logged_out(request: HttpRequest, user: User | None, **_: Any) -> None:
         audit.record("user.logout", user, user)
 
 
-def _groups_changed(
-    instance: User | Group, action: str, reverse: bool, pk_set: set[int] | None, **_: Any
-) -> None:
+def _groups_changed(instance: User | Group, action: str, reverse: bool, pk_set: set[int] | None, **_: Any) -> None:
     if action == "pre_clear" and isinstance(instance, Group):
         # Afterwards nobody could tell who was in it. The message goes on commit, when they no longer are.
         for user_id in instance.user_set.values_list("pk", flat=True):

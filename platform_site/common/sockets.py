@@ -111,9 +111,7 @@ class SocketAccess:
             return
         access = await (_by_token(key) if key is not None else _by_session(_session_key(scope)))
         scope = dict(scope)
-        scope.update(
-            user=access.user, access=access, scope_level=access.scope_level, subprotocol=_chosen(offers)
-        )
+        scope.update(user=access.user, access=access, scope_level=access.scope_level, subprotocol=_chosen(offers))
         await self.app(scope, receive, send)
 
 

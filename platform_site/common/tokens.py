@@ -23,9 +23,7 @@ USED_GRAIN: Final = timedelta(minutes=5)
 
 
 @transaction.atomic
-def issue(
-    user: User, *, scope: str, days: int, name: str = "", by: User | str | None = None
-) -> tuple[ApiToken, str]:
+def issue(user: User, *, scope: str, days: int, name: str = "", by: User | str | None = None) -> tuple[ApiToken, str]:
     """Makes a token and returns it with its key, which can never be had again. Raises Invalid."""
     token = ApiToken(user=user, scope=scope, name=name)
     key = prepare(token, days=days)

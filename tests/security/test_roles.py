@@ -14,6 +14,8 @@ from tests import people
 
 pytestmark = pytest.mark.django_db
 
+GOOD = "a long good one\n"
+
 
 def test_ensuring_the_roles_twice_changes_nothing() -> None:
     roles.ensure_roles()
@@ -71,7 +73,7 @@ def test_granting_replaces_the_role_and_keeps_other_groups() -> None:
     assert set(bob.groups.values_list("name", flat=True)) == {"viewer", "night shift"}
 
 
-def create(monkeypatch: pytest.MonkeyPatch, *arguments: str, password: str = "a long good one\n") -> str:
+def create(monkeypatch: pytest.MonkeyPatch, *arguments: str, password: str = GOOD) -> str:
     monkeypatch.setattr(sys, "stdin", io.StringIO(password))
     out = io.StringIO()
     call_command("create_user", *arguments, "--password-stdin", stdout=out)

@@ -84,9 +84,7 @@ def handler(exc: Exception, context: dict[str, Any]) -> Response | None:
 
 def _answer(exc: Exception) -> tuple[int, dict[str, Any], dict[str, str]] | None:
     if isinstance(exc, PlatformError):
-        content = body(
-            exc.http_status, exc.message, code=exc.code, fields=exc.fields, details=exc.details
-        )
+        content = body(exc.http_status, exc.message, code=exc.code, fields=exc.fields, details=exc.details)
         return exc.http_status, content, {}
     if isinstance(exc, exceptions.APIException):
         return _of_rest_framework(exc)

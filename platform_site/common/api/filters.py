@@ -1,12 +1,12 @@
 """Filters of lists that answer a wrong question with 400 instead of with everything.
 
-    class JobFilter(StrictFilterSet):
-        status = StatusFilter(field_name="stage__status", choices=StageStatus)
+class JobFilter(StrictFilterSet):
+    status = StatusFilter(field_name="stage__status", choices=StageStatus)
 
-    class Jobs(ApiListView):
-        filterset_class = JobFilter
-        search_fields = ["name"]
-        ordering_fields = ["created_at", "name"]     # nothing else can be ordered by
+class Jobs(ApiListView):
+    filterset_class = JobFilter
+    search_fields = ["name"]
+    ordering_fields = ["created_at", "name"]     # nothing else can be ordered by
 """
 
 import enum

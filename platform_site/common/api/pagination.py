@@ -31,9 +31,7 @@ class Page(LimitOffsetPagination):
         return shape
 
 
-def whole_number(
-    request: Request, name: str, default: int, *, low: int = 0, high: int = MAX_OFFSET
-) -> int:
+def whole_number(request: Request, name: str, default: int, *, low: int = 0, high: int = MAX_OFFSET) -> int:
     """A query parameter as an integer; `default` when it is not given. Raises BadRequest naming it."""
     text = request.query_params.get(name)
     if text is None or text == "":

@@ -1,0 +1,81 @@
+"""Who may call what: the one table. A route that is not in it fails the tests; a new route is a new row here.
+
+A row gives the least right for each method that the route takes; every other method has to answer 405. The routes
+of Django's admin are not listed: they are all for admins (see `test_matrix`).
+"""
+
+from typing import Final
+
+EVERYONE: Final = 0
+SIGNED_IN: Final = 1
+"""Also people who have no role (yet)."""
+VIEWER: Final = 2
+OPERATOR: Final = 3
+ADMIN: Final = 4
+
+Row = dict[str, int]
+
+PAGES: Final[dict[str, Row]] = {
+    "": {"GET": VIEWER},
+    "healthz": {"GET": EVERYONE},
+    "readyz": {"GET": EVERYONE},
+    "login/": {"GET": EVERYONE, "POST": EVERYONE},
+    "logout/": {"POST": SIGNED_IN},
+    "preferences/theme/": {"POST": EVERYONE},
+    "preferences/language/": {"GET": EVERYONE, "POST": EVERYONE},
+    "jobs/": {"GET": VIEWER},
+    "jobs/new/": {"GET": OPERATOR, "POST": OPERATOR},
+    "jobs/<uuid:job_id>/": {"GET": VIEWER},
+    "jobs/<uuid:job_id>/cancel/": {"GET": OPERATOR, "POST": OPERATOR},
+    "jobs/<uuid:job_id>/rerun/": {"GET": OPERATOR, "POST": OPERATOR},
+    "jobs/<uuid:job_id>/log/": {"GET": VIEWER},
+    "recipes/": {"GET": VIEWER},
+    "recipes/<slug:slug>/": {"GET": VIEWER},
+    "datasets/": {"GET": VIEWER},
+    "datasets/<slug:slug>/": {"GET": VIEWER},
+    "system/": {"GET": VIEWER},
+    "system/training/": {"GET": VIEWER},
+}
+
+API: Final[dict[str, Row]] = {
+    "schema/": {"GET": VIEWER},
+    "projects/": {"GET": VIEWER},
+    "audit/": {"GET": ADMIN},
+    "pipelines/": {"GET": VIEWER},
+    "pipelines/<uuid:pipeline_id>/": {"GET": VIEWER},
+    "pipelines/<uuid:pipeline_id>/status/": {"GET": VIEWER},
+    "pipelines/<uuid:pipeline_id>/cancel/": {"POST": OPERATOR},
+    "pipelines/<uuid:pipeline_id>/transitions/": {"GET": VIEWER},
+    "pipelines/<uuid:pipeline_id>/stages/<slug:name>/cancel/": {"POST": OPERATOR},
+    "pipelines/<uuid:pipeline_id>/stages/<slug:name>/log/": {"GET": VIEWER},
+    "jobs/": {"GET": VIEWER, "POST": OPERATOR},
+    "jobs/<uuid:job_id>/": {"GET": VIEWER},
+    "jobs/<uuid:job_id>/cancel/": {"POST": OPERATOR},
+    "jobs/<uuid:job_id>/rerun/": {"POST": OPERATOR},
+    "monitoring/<uuid:job_id>/metrics/sync/": {"POST": OPERATOR},
+    "monitoring/<uuid:job>/metrics/": {"GET": VIEWER},
+    "monitoring/<uuid:job>/metrics/rows/": {"GET": VIEWER},
+    "monitoring/<uuid:job>/metrics/anomalies/": {"GET": VIEWER},
+    "tasks/": {"GET": VIEWER},
+    "tasks/stats/overview/": {"GET": VIEWER},
+    "tasks/<uuid:task_id>/": {"GET": VIEWER},
+    "tasks/<uuid:task_id>/cancel/": {"POST": OPERATOR},
+    "recipes/": {"GET": VIEWER, "POST": OPERATOR},
+    "recipes/validate/": {"POST": VIEWER},
+    "recipes/<slug:slug>/": {"GET": VIEWER, "PATCH": OPERATOR, "DELETE": OPERATOR},
+    "recipes/<slug:slug>/revisions/": {"GET": VIEWER},
+    "recipes/<slug:slug>/compile/": {"POST": VIEWER},
+    "datasets/": {"GET": VIEWER, "POST": OPERATOR},
+    "datasets/validate/": {"POST": OPERATOR},
+    "datasets/<slug:slug>/versions/": {"GET": VIEWER, "POST": OPERATOR},
+    "datasets/<slug:slug>/versions/<int:number>/verify/": {"POST": OPERATOR},
+}
+
+API_PREFIX: Final = "api/v1/"
+FALLBACK: Final = "api/v1/^"
+"""What takes every address below the API that nobody else takes: 401 for strangers, 404 for people."""
+
+ANY_METHOD: Final = frozenset({"login/", "preferences/language/"})
+"""Django's own views, which answer other methods by leading back."""
+
+ROUTES: Final[dict[str, Row]] = {**PAGES, **{API_PREFIX + route: row for route, row in API.items()}}
