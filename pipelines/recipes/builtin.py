@@ -66,8 +66,8 @@ TINY_SFT: Final = BuiltinRecipe(
         "data.ignore_input_ids_mismatch": True,
         "model.enable_gradient_checkpointing": False,
         "optim.lr": 0.001,
-        "trainer.total_epochs": 1,
-        "trainer.save_freq": 8,
+        "trainer.total_epochs": 2,
+        "trainer.save_freq": 16,
         "trainer.max_ckpt_to_keep": 2,
     },
 )

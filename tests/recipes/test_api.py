@@ -184,7 +184,7 @@ def test_compile_shows_what_would_run_and_starts_nothing(operator):
     assert body["config"]["optim"]["lr"] == 0.5
     assert body["config"]["model"]["path"] == "builtin:tiny-llama"
     assert body["config"]["data"]["train_files"].endswith(".jsonl")
-    assert (body["target_step"], body["checkpoint_required"], body["adjusted"]) == (24, True, {})
+    assert (body["target_step"], body["checkpoint_required"], body["adjusted"]) == (48, True, {})
     assert "SECRET" not in str(body["env"])
 
 

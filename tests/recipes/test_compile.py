@@ -185,12 +185,12 @@ def test_the_environment_is_minimal(monkeypatch):
 @pytest.mark.parametrize(
     ("params", "rows", "target"),
     [
-        ({}, 384, 24),
-        ({}, 399, 24),
-        ({"trainer.total_epochs": 3}, 384, 72),
+        ({}, 384, 48),
+        ({}, 399, 48),
+        ({"trainer.total_epochs": 1}, 384, 24),
         ({"trainer.total_training_steps": 7}, 384, 7),
-        ({"data.train_max_samples": 100}, 384, 6),
-        ({"data.train_batch_size": 32, "data.micro_batch_size_per_gpu": 16}, 384, 12),
+        ({"data.train_max_samples": 100}, 384, 12),
+        ({"data.train_batch_size": 32, "data.micro_batch_size_per_gpu": 16}, 384, 24),
     ],
 )
 def test_the_target_step_is_what_the_trainer_will_reach(params, rows, target):
@@ -199,7 +199,7 @@ def test_the_target_step_is_what_the_trainer_will_reach(params, rows, target):
 
 def test_rows_are_shared_out_before_they_are_batched():
     # 7 rows on 2 GPUs: each has 3, and a batch of 4 takes 2 of them.
-    params = {"data.train_batch_size": 4, "data.micro_batch_size_per_gpu": 2}
+    params = {"data.train_batch_size": 4, "data.micro_batch_size_per_gpu": 2, "trainer.total_epochs": 1}
     assert compile_recipe(recipe(params), dataset(rows=7), place(cuda=True, gpus=2)).target_step == 1
 
 

@@ -91,7 +91,11 @@ def test_the_arithmetic_is_the_same_on_every_machine_and_right():
 
 
 def test_the_arithmetic_does_not_depend_on_the_hash_seed():
-    script = "import hashlib\nfrom pipelines.recipes import builtin as b\nprint(hashlib.sha256(b.content(b.ARITHMETIC)).hexdigest())"
+    script = (
+        "import hashlib\n"
+        "from pipelines.recipes import builtin\n"
+        "print(hashlib.sha256(builtin.content(builtin.ARITHMETIC)).hexdigest())\n"
+    )
     for seed in ("1", "2"):
         answer = subprocess.run(
             [sys.executable, "-c", script], capture_output=True, check=True, text=True, env={"PYTHONHASHSEED": seed}

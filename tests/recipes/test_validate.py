@@ -245,9 +245,9 @@ def test_a_limit_on_the_rows_counts():
 
 
 def test_a_run_that_ends_before_its_target_leaves_no_checkpoint_and_is_refused():
-    error = only({"trainer.total_training_steps": 25}, dataset=dataset())
-    assert (error.key, error.suggestion) == ("trainer.total_training_steps", "24")
-    assert check(recipe({"trainer.total_training_steps": 24}), dataset=dataset()).valid
+    error = only({"trainer.total_training_steps": 49}, dataset=dataset())
+    assert (error.key, error.suggestion) == ("trainer.total_training_steps", "48")
+    assert check(recipe({"trainer.total_training_steps": 48}), dataset=dataset()).valid
 
 
 def test_testing_needs_validation_data():
