@@ -158,7 +158,7 @@ class JobTopic:
             return
         if any(viewer.cursor < state.stream_version for viewer in viewers):
             # A step is told after its points, and "end" after the last of them.
-            await self._send_points()
+            await self._points.ran()
         self._versions = (state.stage_version, state.stream_version)
         for viewer in viewers:
             if viewer.socket.is_json:

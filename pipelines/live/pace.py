@@ -22,16 +22,19 @@ class Pace:
         self._due = 0.0
         self._wanted = False
         self._task: asyncio.Task[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
 
     def touch(self) -> None:
         self._wanted = True
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
-    async def done(self) -> None:
-        """Wait until everything that was touched has run."""
-        while self._task is not None:
-            await asyncio.wait([self._task])
+    async def ran(self) -> None:
+        """Touch, and wait until a run that began after that has succeeded."""
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        self.touch()
+        await waiting
 
     def stop(self) -> None:
         if self._task is not None:
@@ -44,11 +47,17 @@ class Pace:
                 await asyncio.sleep(max(0.0, self._due - loop.time()))
                 self._wanted = False
                 self._due = loop.time() + self._interval
+                waiting, self._waiting = self._waiting, []
                 try:
                     await self._action()
                 except Exception:
                     logger.exception("A live update failed; trying again")
                     self._wanted = True
                     self._due = loop.time() + _RETRY_S
+                    self._waiting += waiting
+                    continue
+                for one in waiting:
+                    if not one.done():
+                        one.set_result(None)
         finally:
             self._task = None

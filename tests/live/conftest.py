@@ -151,12 +151,12 @@ class Line:
     def close_code(self, timeout: float = WAIT_S) -> tuple[list[Any], int]:
         """What comes until the server closes, and its code."""
         seen: list[Any] = []
-        try:
+        with contextlib.suppress(ConnectionClosed):
             while True:
                 seen.append(self.next(timeout))
-        except ConnectionClosed as closed:
-            assert closed.rcvd is not None
-            return seen, closed.rcvd.code
+        code = self.connection.close_code
+        assert code is not None
+        return seen, code
 
 
 class Lines:
@@ -186,7 +186,12 @@ class Lines:
 
     def _line(self, path: str, headers: dict[str, str], **more: Any) -> Line:
         opening = connect(
-            self.server.url(path), additional_headers=headers, compression=None, max_size=None, **more
+            self.server.url(path),
+            additional_headers=headers,
+            compression=None,
+            max_size=None,
+            close_timeout=1,
+            **more,
         )
         return Line(self._open.enter_context(opening))
 

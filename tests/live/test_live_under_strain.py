@@ -61,9 +61,12 @@ def test_100_open_sockets_hold_no_database_connection(run: Run, lines: Lines, al
 
 
 def test_a_change_is_loaded_once_for_all_who_look(run: Run, lines: Lines, alice: User) -> None:
-    opened = [lines.page(live(run, ""), alice) for _ in range(12)] + [lines.program(live(run), alice) for _ in range(12)]
-    for line in opened:
-        line.until(lambda m: "job-actions" in m or m["type"] == "progress")
+    pages = [lines.page(live(run, ""), alice) for _ in range(12)]
+    programs = [lines.program(live(run), alice) for _ in range(12)]
+    for page in pages:
+        page.until(lambda html: "job-actions" in html)
+    for program in programs:
+        program.until(lambda m: m["type"] == "progress")
     looks = 0
 
     def count(**kwargs: Any) -> None:
@@ -73,8 +76,11 @@ def test_a_change_is_loaded_once_for_all_who_look(run: Run, lines: Lines, alice:
     connection_created.connect(count)
     try:
         run.log_and_sync(1, loss=1)
-        for line in opened:
-            line.until(lambda m: "metric-feed" in m or m["type"] == "progress")
+        for page in pages:
+            page.until(lambda html: "metric-feed" in html)
+            page.until(lambda html: "job-progress" in html)
+        for program in programs:
+            program.until(is_step(1))
     finally:
         connection_created.disconnect(count)
     # Points, state, and perhaps a comparing of versions in between.
