@@ -22,20 +22,17 @@ Person = AbstractBaseUser | AnonymousUser
 
 
 def pipelines_for(user: Person) -> QuerySet[Pipeline]:
-    """With `stages_total` and `stages_completed` counted, and stages prefetched with their streams."""
+    """With all that their progress is worked out from, in a constant number of queries."""
+    stages = Stage.objects.order_by("order").select_related("job__stream").prefetch_related("depends_on", _attempts())
     return (
         Pipeline.objects.filter(project__in=projects_for(user))
         .select_related("project")
-        .prefetch_related(
-            Prefetch(
-                "stages", Stage.objects.order_by("order").select_related("job__stream").prefetch_related("depends_on")
-            )
-        )
-        .annotate(
-            stages_total=Count("stages"),
-            stages_completed=Count("stages", filter=Q(stages__status=StageStatus.COMPLETED)),
-        )
+        .prefetch_related(Prefetch("stages", stages))
     )
+
+
+def _attempts(path: str = "attempts") -> Prefetch[str, QuerySet[Attempt], str]:
+    return Prefetch(path, Attempt.objects.select_related("host").order_by("number"))
 
 
 def pipeline_for(user: Person, pipeline_id: UUID) -> Pipeline:
@@ -50,7 +47,7 @@ def stages_of(pipeline: Pipeline) -> QuerySet[Stage]:
     return (
         Stage.objects.filter(pipeline=pipeline)
         .select_related("job__stream", "host")
-        .prefetch_related("depends_on", Prefetch("attempts", Attempt.objects.select_related("host").order_by("number")))
+        .prefetch_related("depends_on", _attempts())
         .order_by("order")
     )
 
@@ -76,9 +73,7 @@ def jobs_for(user: Person) -> QuerySet[Job]:
         .select_related(
             "stage__pipeline", "stage__host", "stream", "recipe_revision__recipe", "dataset_version__dataset"
         )
-        .prefetch_related(
-            Prefetch("stage__attempts", Attempt.objects.select_related("host").order_by("number")), "stream__segments"
-        )
+        .prefetch_related(_attempts("stage__attempts"), "stream__segments")
     )
 
 
