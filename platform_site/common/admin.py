@@ -16,7 +16,7 @@ from . import audit, roles, tokens
 from .models import ApiToken, AuditEvent, Project, User
 
 
-class AuditedAdmin(admin.ModelAdmin):
+class AuditedAdmin(admin.ModelAdmin[Any]):
     """Every change made here is an audit row too. Names of changed fields are kept, values are not."""
 
     def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> Any:
@@ -57,7 +57,7 @@ def _changed(message: Any) -> list[str]:
 
 
 @admin.register(User)
-class PeopleAdmin(AuditedAdmin, UserAdmin):
+class PeopleAdmin(AuditedAdmin, UserAdmin[User]):
     """A role is membership in the group of its name; Django's own staff flags and single rights are not used."""
 
     list_display = ("username", "email", "role", "is_active", "last_login")
@@ -112,7 +112,7 @@ class ProjectAdmin(AuditedAdmin):
     readonly_fields = ("created_at",)
 
 
-class NewTokenForm(forms.ModelForm):
+class NewTokenForm(forms.ModelForm[ApiToken]):
     days = forms.IntegerField(
         label=_("Days"), min_value=1, max_value=tokens.MAX_DAYS, initial=90, help_text=_("Then it expires.")
     )
@@ -147,8 +147,8 @@ class TokenAdmin(AuditedAdmin):
     def has_change_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
         return False
 
-    def save_model(self, request: HttpRequest, obj: ApiToken, form: forms.ModelForm, change: bool) -> None:
-        obj.issued_key = tokens.prepare(obj, days=form.cleaned_data["days"])  # type: ignore[attr-defined]
+    def save_model(self, request: HttpRequest, obj: ApiToken, form: forms.ModelForm[ApiToken], change: bool) -> None:
+        obj.issued_key = tokens.prepare(obj, days=form.cleaned_data["days"])
         obj.save(force_insert=True)
 
     def response_add(self, request: HttpRequest, obj: ApiToken, post_url_continue: str | None = None) -> HttpResponse:
@@ -158,7 +158,7 @@ class TokenAdmin(AuditedAdmin):
             "title": _("The new token"),
             "opts": self.opts,
             "token": obj,
-            "key": obj.issued_key,  # type: ignore[attr-defined]  # save_model has just put it there
+            "key": obj.issued_key,  # save_model has just put it there
         }
         response = TemplateResponse(request, "admin/common/apitoken/created.html", context)
         add_never_cache_headers(response)

@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from knox.models import AbstractAuthToken
 
 
-class User(AbstractUser):
+class User(AbstractUser):  # type: ignore[django-manager-missing]  # the manager of tokens comes from knox
     """A person or a robot that signs in. Roles are groups: viewer, operator, admin."""
 
 
@@ -26,7 +26,7 @@ class Project(models.Model):
         return self.name
 
 
-class ApiToken(AbstractAuthToken):
+class ApiToken(AbstractAuthToken):  # type: ignore[misc]  # knox has no types
     """A key for programs. Only its hash stands here; the key is shown once, when it is made.
 
     `token_key` is the key's first characters, by which a person tells tokens apart.

@@ -34,7 +34,7 @@ def role_of(user: AbstractBaseUser | AnonymousUser | None) -> Role | None:
         return None
     if getattr(user, "is_superuser", False):
         return Role.ADMIN
-    names = Group.objects.filter(user=user, name__in=ROLE_BY_SLUG).values_list("name", flat=True)
+    names = Group.objects.filter(user__pk=user.pk, name__in=ROLE_BY_SLUG).values_list("name", flat=True)
     return max((ROLE_BY_SLUG[name] for name in names), default=None)
 
 

@@ -204,7 +204,7 @@ def _access_of_session(session_key: str) -> Access:
     kept = session.get_decoded() if session is not None else {}
     if session is None or kept.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
         return STRANGER
-    user = User.objects.filter(pk=kept.get(SESSION_KEY), is_active=True).first()
+    user = User.objects.filter(pk=kept.get(SESSION_KEY) or 0, is_active=True).first()
     if user is None or not any(
         constant_time_compare(kept.get(HASH_SESSION_KEY) or "", valid)
         for valid in (user.get_session_auth_hash(), *user.get_session_auth_fallback_hash())

@@ -44,7 +44,7 @@ def prepare(token: ApiToken, *, days: int) -> str:
     token.digest, key = get_digest_token(PREFIX)
     token.token_key = key[: CONSTANTS.TOKEN_KEY_LENGTH]
     token.expiry = timezone.now() + timedelta(days=days)
-    return key
+    return str(key)
 
 
 @transaction.atomic
@@ -61,7 +61,7 @@ def find(key: str) -> ApiToken | None:
     """
     if not key or len(key) > LONGEST_KEY or not key.isascii() or not key.isprintable():
         return None
-    token = ApiToken.objects.select_related("user").filter(digest=hash_token(key)).first()
+    token: ApiToken | None = ApiToken.objects.select_related("user").filter(digest=hash_token(key)).first()
     if token is None or is_expired(token) or not token.user.is_active:
         return None
     return token

@@ -117,8 +117,9 @@ def _of_rest_framework(exc: exceptions.APIException) -> tuple[int, dict[str, Any
         headers["WWW-Authenticate"] = exc.auth_header  # type: ignore[attr-defined]  # set by APIView
     status = exc.status_code
     if isinstance(exc, exceptions.Throttled):
-        if exc.wait is not None:
-            headers["Retry-After"] = str(int(exc.wait) + 1)
+        wait: float | None = getattr(exc, "wait", None)
+        if wait is not None:
+            headers["Retry-After"] = str(int(wait) + 1)
         return status, body(status, _("Too many requests. Try again a little later.")), headers
     if isinstance(exc, exceptions.ValidationError):
         fields = flatten(exc.detail)

@@ -28,13 +28,13 @@ LIST_PARAMETERS = frozenset({"limit", "offset", "search", "ordering", "format"})
 LONGEST_SEARCH = 200
 
 
-class _CaselessField(ChoiceField):
+class _CaselessField(ChoiceField):  # type: ignore[misc]  # django-filter has no types
     def to_python(self, value: Any) -> str:
         text = super().to_python(value)
         return text.strip().lower() if isinstance(text, str) else text
 
 
-class StatusFilter(django_filters.ChoiceFilter):
+class StatusFilter(django_filters.ChoiceFilter):  # type: ignore[misc]  # no types
     """One of `choices` in any case. An enum is taken as the list of its values."""
 
     field_class = _CaselessField
@@ -45,12 +45,12 @@ class StatusFilter(django_filters.ChoiceFilter):
         super().__init__(*args, choices=pairs, **kwargs)
 
 
-class StrictFilterSet(django_filters.FilterSet):
+class StrictFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # no types
     """Refuses parameters nobody knows: a mistyped filter would otherwise list everything."""
 
     def is_valid(self) -> bool:
         refuse_unknown(self.data or {}, set(self.filters) | LIST_PARAMETERS)
-        return super().is_valid()
+        return bool(super().is_valid())
 
 
 def refuse_unknown(given: Mapping[str, Any], known: Iterable[str]) -> None:
@@ -62,7 +62,7 @@ def refuse_unknown(given: Mapping[str, Any], known: Iterable[str]) -> None:
         raise BadRequest(f"{first}: {problems[first]}", problems, code="unknown_parameter")
 
 
-class Filters(DjangoFilterBackend):
+class Filters(DjangoFilterBackend):  # type: ignore[misc]  # no types
     """django-filter's backend; a view without a filter set takes no filters at all."""
 
     def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: Any) -> QuerySet[Any]:

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from rest_framework.request import Request
@@ -107,7 +108,7 @@ def _reserve(request: Request, key: str, sha256: str) -> IdempotencyRecord:
     try:
         with transaction.atomic():
             return IdempotencyRecord.objects.create(
-                user=request.user, route=route(request), key=key, body_sha256=sha256
+                user_id=_user_id(request), route=route(request), key=key, body_sha256=sha256
             )
     except IntegrityError:
         found = mine.first()
@@ -130,11 +131,16 @@ def _replay(record: IdempotencyRecord, sha256: str) -> Response:
     return Response(data, status=record.status_code, headers={REPLAYED: "true"})
 
 
-def _records(request: Request, key: str) -> Any:
-    return IdempotencyRecord.objects.filter(user=request.user, route=route(request), key=key)
+def _records(request: Request, key: str) -> QuerySet[IdempotencyRecord]:
+    return IdempotencyRecord.objects.filter(user_id=_user_id(request), route=route(request), key=key)
 
 
-def _living(request: Request, key: str) -> Any:
+def _user_id(request: Request) -> int:
+    """Rights were checked before: there is a user."""
+    return int(request.user.pk or 0)
+
+
+def _living(request: Request, key: str) -> QuerySet[IdempotencyRecord]:
     return _records(request, key).filter(created_at__gte=timezone.now() - LIFE)
 
 
@@ -168,7 +174,7 @@ def body_sha256(request: Request) -> str:
     return digest.hexdigest()
 
 
-def _file_sha256(file: UploadedFile) -> str:
+def _file_sha256(file: "UploadedFile[Any]") -> str:
     """Name and content, read in chunks; the file stands at its start again afterwards."""
     digest = hashlib.sha256()
     for chunk in file.chunks():

@@ -12,7 +12,7 @@ from .authentication import KEYWORD
 from .idempotency import HEADER, LONGEST_KEY
 
 
-class TokenScheme(OpenApiAuthenticationExtension):
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its registration
     target_class = "platform_site.common.api.authentication.TokenAuthentication"
     name = "token"
 
@@ -20,7 +20,7 @@ class TokenScheme(OpenApiAuthenticationExtension):
         return build_bearer_security_scheme_object(header_name="Authorization", token_prefix=KEYWORD)
 
 
-class ErrorDetailSerializer(serializers.Serializer):
+class ErrorDetailSerializer(serializers.Serializer[Any]):
     code = serializers.CharField(help_text="A word for programs.")
     message = serializers.CharField(help_text="A sentence for people.")
     fields = serializers.DictField(  # type: ignore[assignment]  # the contract's name; the class's own is not used
@@ -30,7 +30,7 @@ class ErrorDetailSerializer(serializers.Serializer):
     )
 
 
-class ErrorSerializer(serializers.Serializer):
+class ErrorSerializer(serializers.Serializer[Any]):
     error = ErrorDetailSerializer()
 
 
@@ -55,7 +55,9 @@ class Schema(AutoSchema):
         for status, words in self._errors().items():
             if status not in bodies:
                 response = OpenApiResponse(ErrorSerializer, description=words)
-                bodies[status] = self._get_response_for_code(response, status, ["application/json"], direction)
+                bodies[status] = self._get_response_for_code(  # type: ignore[no-untyped-call]  # theirs
+                    response, status, ["application/json"], direction
+                )
         return dict(sorted(bodies.items()))
 
     def _errors(self) -> dict[str, str]:

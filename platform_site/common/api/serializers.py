@@ -9,7 +9,7 @@ from rest_framework import serializers
 from .nearest import unknown
 
 
-class StrictSerializer(serializers.Serializer):
+class StrictSerializer(serializers.Serializer[Any]):
     """Refuses unknown and read-only fields by name, in nested serializers too (each checks its own level)."""
 
     def to_internal_value(self, data: Any) -> Any:
@@ -32,5 +32,5 @@ class StrictSerializer(serializers.Serializer):
         return value
 
 
-class StrictModelSerializer(StrictSerializer, serializers.ModelSerializer):
+class StrictModelSerializer(StrictSerializer, serializers.ModelSerializer[Any]):
     """The same for serializers that follow a model."""
