@@ -27,6 +27,9 @@ def prepare_environment(folder: str) -> None:
         meeting = os.path.join(folder, f".rendezvous-{os.getpid()}")
         os.environ["DIST_INIT_METHOD"] = f"file://{meeting}?rank=0&world_size=1"
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    # Threads that wait in a loop make a step ten to thirty times slower as soon as anything else wants the
+    # processors, and a platform on the same machine does. Read once, when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
