@@ -23,7 +23,8 @@ class DatasetAdmin(AuditedAdmin):
     fields = ("slug", "name", "kind", "description", "project", "is_builtin", "created_at")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Dataset]:
-        return super().get_queryset(request).annotate(version_total=Count("versions"))
+        datasets: QuerySet[Dataset] = super().get_queryset(request)
+        return datasets.annotate(version_total=Count("versions"))
 
     @admin.display(description=_("versions"))
     def version_count(self, dataset: Dataset) -> int:

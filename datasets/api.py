@@ -1,6 +1,7 @@
 """REST for datasets, below /api/v1/."""
 
 import os
+from collections.abc import Sequence
 from contextlib import closing
 from typing import IO, Any, ClassVar
 
@@ -10,13 +11,14 @@ from django.urls import path
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema, extend_schema_field, inline_serializer
 from rest_framework import serializers
-from rest_framework.parsers import MultiPartParser
+from rest_framework.parsers import BaseParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from platform_site.common import audit
 from platform_site.common.api.filters import StrictFilterSet
 from platform_site.common.api.parsers import Json
+from platform_site.common.api.people import signed_in
 from platform_site.common.api.serializers import StrictSerializer
 from platform_site.common.api.views import ApiListView, ApiView
 from platform_site.common.errors import Invalid
@@ -32,7 +34,7 @@ _FORM_ROOM = 64 * 1024
 """For everything in a multipart body that is not the file."""
 
 
-class CopySerializer(serializers.ModelSerializer):
+class CopySerializer(serializers.ModelSerializer[DatasetCopy]):
     host = serializers.CharField(source="host.name")
 
     class Meta:
@@ -40,7 +42,7 @@ class CopySerializer(serializers.ModelSerializer):
         fields = ("host", "verified_at")
 
 
-class VersionSerializer(serializers.ModelSerializer):
+class VersionSerializer(serializers.ModelSerializer[DatasetVersion]):
     copies = CopySerializer(many=True)
     used_by = serializers.SerializerMethodField(help_text="Jobs that trained on it.")
     columns = serializers.ListField(child=serializers.CharField())
@@ -55,7 +57,7 @@ class VersionSerializer(serializers.ModelSerializer):
         return [str(job.pk) for job in version.jobs.all()]
 
 
-class DatasetSerializer(serializers.ModelSerializer):
+class DatasetSerializer(serializers.ModelSerializer[Dataset]):
     project = serializers.CharField(source="project.slug")
     versions = serializers.SerializerMethodField(help_text="How many there are.")
     latest = serializers.SerializerMethodField()
@@ -123,7 +125,7 @@ class TakesFile:
     """Mixin for views that take a file. The work is hashing and writing, and doing it twice does no harm: it is
     kept out of database transactions."""
 
-    parser_classes: ClassVar = [MultiPartParser, Json]
+    parser_classes: Sequence[type[BaseParser]] = (MultiPartParser, Json)
     naturally_idempotent = True
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -174,7 +176,7 @@ class Datasets(TakesFile, ApiListView):
             raise Invalid(_("There is no project yet. Run manage.py install_builtins."))
         with closing(opened(given)) as file:
             dataset = services.create_dataset(
-                user=request.user,
+                user=signed_in(request),
                 project=project,
                 name=given["name"],
                 kind=given["kind"],
@@ -204,7 +206,7 @@ class Versions(TakesFile, ApiListView):
         asked = SourceSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         with closing(opened(asked.validated_data)) as file:
-            version = services.add_version(user=request.user, dataset=dataset, file=file)
+            version = services.add_version(user=signed_in(request), dataset=dataset, file=file)
         return Response(VersionSerializer(selectors.version_for(request.user, slug, version.number)).data, status=201)
 
 

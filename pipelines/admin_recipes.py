@@ -10,7 +10,7 @@ from platform_site.common.admin import AuditedAdmin, ReadOnlyAdmin
 from .models import Recipe, RecipeRevision
 
 
-class RevisionInline(admin.TabularInline):
+class RevisionInline(admin.TabularInline[RecipeRevision, Recipe]):
     model = RecipeRevision
     fields = ("number", "base_model", "dataset", "params", "created_by", "created_at")
     readonly_fields = fields

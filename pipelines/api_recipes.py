@@ -12,6 +12,7 @@ from rest_framework.response import Response
 
 from platform_site.common.access import may
 from platform_site.common.api.filters import StrictFilterSet
+from platform_site.common.api.people import signed_in
 from platform_site.common.api.serializers import StrictSerializer
 from platform_site.common.api.views import ApiDetailView, ApiListView, ApiView
 from platform_site.common.roles import Role
@@ -22,7 +23,7 @@ from .recipes.spec import Problem
 from .services import recipes as services
 
 
-class RecipeSerializer(serializers.Serializer):
+class RecipeSerializer(serializers.Serializer[Recipe]):
     """A recipe with the content of its newest revision."""
 
     slug = serializers.CharField()
@@ -62,7 +63,7 @@ class RecipeSerializer(serializers.Serializer):
         }
 
 
-class RevisionSerializer(serializers.ModelSerializer):
+class RevisionSerializer(serializers.ModelSerializer[RecipeRevision]):
     revision = serializers.IntegerField(source="number")
     params = serializers.DictField()
     dataset = serializers.CharField(source="dataset.slug", default=None, allow_null=True)
@@ -161,7 +162,7 @@ class Recipes(ApiListView):
         asked = NewRecipeSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         recipe = services.create_recipe(
-            user=request.user, draft=_draft(asked.validated_data), admin=may(request, Role.ADMIN)
+            user=signed_in(request), draft=_draft(asked.validated_data), admin=may(request, Role.ADMIN)
         )
         return Response(RecipeSerializer(selectors.recipe_for(request.user, recipe.slug)).data, status=201)
 
@@ -184,7 +185,7 @@ class RecipeDetail(ApiDetailView):
         if "revision" not in changes:
             raise serializers.ValidationError({"revision": [serializers.Field.default_error_messages["required"]]})
         services.revise_recipe(
-            user=request.user,
+            user=signed_in(request),
             recipe=recipe,
             revision=changes.pop("revision"),
             changes=changes,
@@ -193,7 +194,7 @@ class RecipeDetail(ApiDetailView):
         return Response(RecipeSerializer(selectors.recipe_for(request.user, slug)).data)
 
     def delete(self, request: Request, slug: str) -> Response:
-        services.delete_recipe(user=request.user, recipe=selectors.recipe_for(request.user, slug))
+        services.delete_recipe(user=signed_in(request), recipe=selectors.recipe_for(request.user, slug))
         return Response(status=204)
 
 
@@ -219,7 +220,7 @@ class Validate(ApiView):
         asked = CheckedRecipeSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         draft = _draft(asked.validated_data)
-        found = services.check_draft(request.user, draft, admin=may(request, Role.ADMIN))
+        found = services.check_draft(signed_in(request), draft, admin=may(request, Role.ADMIN))
         return Response(
             {
                 "valid": found.valid,
@@ -241,7 +242,7 @@ class Compile(ApiView):
         asked = CompileSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         compiled = services.preview(
-            user=request.user, recipe=recipe, admin=may(request, Role.ADMIN), **asked.validated_data
+            user=signed_in(request), recipe=recipe, admin=may(request, Role.ADMIN), **asked.validated_data
         )
         return Response(
             {

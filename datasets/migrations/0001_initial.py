@@ -5,69 +5,102 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('common', '0001_initial'),
-        ('environments', '0001_initial'),
+        ("common", "0001_initial"),
+        ("environments", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Dataset',
+            name="Dataset",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField(max_length=63, unique=True, verbose_name='slug')),
-                ('name', models.CharField(max_length=200, verbose_name='name')),
-                ('kind', models.CharField(choices=[('sft', 'SFT conversations'), ('preference', 'preference pairs'), ('prompts', 'prompts with a checkable answer'), ('eval', 'evaluation items')], max_length=16, verbose_name='kind')),
-                ('description', models.TextField(blank=True, verbose_name='description')),
-                ('is_builtin', models.BooleanField(default=False, verbose_name='built in')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='datasets', to='common.project')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slug", models.SlugField(max_length=63, unique=True, verbose_name="slug")),
+                ("name", models.CharField(max_length=200, verbose_name="name")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("sft", "SFT conversations"),
+                            ("preference", "preference pairs"),
+                            ("prompts", "prompts with a checkable answer"),
+                            ("eval", "evaluation items"),
+                        ],
+                        max_length=16,
+                        verbose_name="kind",
+                    ),
+                ),
+                ("description", models.TextField(blank=True, verbose_name="description")),
+                ("is_builtin", models.BooleanField(default=False, verbose_name="built in")),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created")),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="datasets", to="common.project"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['slug'],
+                "ordering": ["slug"],
             },
         ),
         migrations.CreateModel(
-            name='DatasetVersion',
+            name="DatasetVersion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField(verbose_name='number')),
-                ('sha256', models.CharField(max_length=64, verbose_name='sha256')),
-                ('size', models.PositiveBigIntegerField(verbose_name='size in bytes')),
-                ('rows', models.PositiveBigIntegerField(verbose_name='rows')),
-                ('columns', models.JSONField(default=list, verbose_name='columns')),
-                ('format', models.CharField(max_length=16, verbose_name='format')),
-                ('stats', models.JSONField(blank=True, default=dict, verbose_name='statistics')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created')),
-                ('dataset', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='versions', to='datasets.dataset')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveIntegerField(verbose_name="number")),
+                ("sha256", models.CharField(max_length=64, verbose_name="sha256")),
+                ("size", models.PositiveBigIntegerField(verbose_name="size in bytes")),
+                ("rows", models.PositiveBigIntegerField(verbose_name="rows")),
+                ("columns", models.JSONField(default=list, verbose_name="columns")),
+                ("format", models.CharField(max_length=16, verbose_name="format")),
+                ("stats", models.JSONField(blank=True, default=dict, verbose_name="statistics")),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created")),
+                (
+                    "dataset",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="versions", to="datasets.dataset"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['dataset_id', '-number'],
+                "ordering": ["dataset_id", "-number"],
             },
         ),
         migrations.CreateModel(
-            name='DatasetCopy',
+            name="DatasetCopy",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('path', models.CharField(max_length=1000, verbose_name='path')),
-                ('verified_at', models.DateTimeField(blank=True, null=True, verbose_name='verified')),
-                ('host', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='dataset_copies', to='environments.host')),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='copies', to='datasets.datasetversion')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("path", models.CharField(max_length=1000, verbose_name="path")),
+                ("verified_at", models.DateTimeField(blank=True, null=True, verbose_name="verified")),
+                (
+                    "host",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="dataset_copies",
+                        to="environments.host",
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="copies", to="datasets.datasetversion"
+                    ),
+                ),
             ],
         ),
         migrations.AddConstraint(
-            model_name='datasetversion',
-            constraint=models.UniqueConstraint(fields=('dataset', 'number'), name='dataset_version_number'),
+            model_name="datasetversion",
+            constraint=models.UniqueConstraint(fields=("dataset", "number"), name="dataset_version_number"),
         ),
         migrations.AddConstraint(
-            model_name='datasetversion',
-            constraint=models.UniqueConstraint(fields=('dataset', 'sha256'), name='dataset_version_content'),
+            model_name="datasetversion",
+            constraint=models.UniqueConstraint(fields=("dataset", "sha256"), name="dataset_version_content"),
         ),
         migrations.AddConstraint(
-            model_name='datasetcopy',
-            constraint=models.UniqueConstraint(fields=('version', 'host'), name='dataset_copy_once'),
+            model_name="datasetcopy",
+            constraint=models.UniqueConstraint(fields=("version", "host"), name="dataset_copy_once"),
         ),
     ]

@@ -65,6 +65,9 @@ TINY_SFT: Final = BuiltinRecipe(
         "data.truncation": "right",
         "data.ignore_input_ids_mismatch": True,
         "model.enable_gradient_checkpointing": False,
+        # No flash-attn needed, on a GPU either.
+        "model.use_remove_padding": False,
+        "model.override_config.attn_implementation": "sdpa",
         "optim.lr": 0.001,
         "trainer.total_epochs": 2,
         "trainer.save_freq": 16,

@@ -45,8 +45,12 @@ class RecipeSpec:
     params: Mapping[str, Json] = field(default_factory=dict)
 
     def merged(self, overrides: Mapping[str, Json] | None) -> "RecipeSpec":
-        """The same recipe with `overrides` on top."""
-        return replace(self, params={**self.params, **overrides}) if overrides else self
+        """The same recipe with `overrides` on top. One that names a whole subtree replaces all that stood below."""
+        if not overrides:
+            return self
+        groups = tuple(f"{key}." for key in overrides)
+        kept = {key: value for key, value in self.params.items() if not key.startswith(groups)}
+        return replace(self, params={**kept, **overrides})
 
 
 @dataclass(frozen=True)

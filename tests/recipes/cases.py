@@ -14,7 +14,7 @@ def recipe(params: Mapping[str, Json] | None = None, **fields: Any) -> RecipeSpe
     """tiny-sft with `params` on top."""
     tiny = builtin.TINY_SFT.spec
     values = {"slug": tiny.slug, "algorithm": tiny.algorithm, "trainer": tiny.trainer, "base_model": tiny.base_model}
-    return RecipeSpec(**{**values, **fields}, params={**tiny.params, **(params or {})})
+    return RecipeSpec(**{**values, **fields}, params=tiny.params).merged(params)
 
 
 def dataset(rows: int = builtin.ROWS, **fields: Any) -> DatasetRef:

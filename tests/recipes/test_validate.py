@@ -264,6 +264,11 @@ def test_a_dataset_of_another_kind_is_refused():
     assert only({}, dataset=dataset(kind="preference")).key == "dataset"
 
 
+def test_an_override_of_a_whole_subtree_replaces_what_stood_below():
+    spec = recipe({"model.override_config.a": 1, "model.override_configure": 2}).merged({"model.override_config": {}})
+    assert {key for key in spec.params if "override" in key} == {"model.override_config", "model.override_configure"}
+
+
 def test_a_key_and_one_below_it_cannot_both_be_given():
     error = only({"model.override_config": {"a": 1}, "model.override_config.b": 2})
     assert error.key == "model.override_config.b"
