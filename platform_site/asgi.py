@@ -2,13 +2,14 @@
 
 import os
 
-from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "platform_site.settings")
-pages = get_asgi_application()
+pages = get_asgi_application()  # sets Django up, which what follows needs
 
-from pipelines.routing import websocket_urlpatterns  # noqa: E402  models load once Django is set up
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+
+from pipelines.routing import websocket_urlpatterns  # noqa: E402
 from platform_site.common.sockets import SocketAccess  # noqa: E402
 
 application = ProtocolTypeRouter({"http": pages, "websocket": SocketAccess(URLRouter(websocket_urlpatterns))})

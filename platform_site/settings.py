@@ -57,7 +57,6 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "axes",
-    "channels",
     "csp",
     "django_dramatiq",
     "django_filters",
@@ -254,12 +253,6 @@ else:
 
 REDIS_IS_EMBEDDED: bool = not env.read("ANNEAL_REDIS_URL", "", environ.redis_url)
 REDIS_URL: str = env.read("ANNEAL_REDIS_URL", environ.embedded_redis_url(DATA_DIR), environ.redis_url)
-CHANNEL_LAYERS = {
-    "default": {
-        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [REDIS_URL], "prefix": "anneal-live"},
-    }
-}
 DRAMATIQ_BROKER = {
     "BROKER": "platform_site.broker.Broker",
     "OPTIONS": {"url": REDIS_URL},

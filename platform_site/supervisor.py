@@ -15,7 +15,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -52,7 +53,8 @@ class Part:
     deaths: int = 0
     restarts: int = -1
     finished: bool = False
-    started: str = field(default="")
+    pid: int = 0
+    started: str = ""
 
 
 class Supervisor:
@@ -185,7 +187,7 @@ class Supervisor:
             log.error("%s cannot be started: %s", part.name, error)
             return
         part.restarts += 1
-        part.started = start_time(part.process.pid)
+        part.pid, part.started = part.process.pid, start_time(part.process.pid)
         log.info("%s started (%s)", part.name, part.process.pid)
 
     def _set_aside_valkey(self) -> None:
@@ -213,7 +215,7 @@ class Supervisor:
             for number, patience in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, 5.0)):
                 for part in parts:
                     _signal(part, number)
-                _wait_for(lambda parts=parts: all(part.process.poll() is not None for part in parts), patience)
+                _wait_for(partial(_all_ended, parts), patience)
         (self.data / "supervisor.json").unlink(missing_ok=True)
 
     def _listen_for_signals(self) -> socket.socket:
@@ -238,9 +240,9 @@ class Supervisor:
 
     def _write_state(self) -> None:
         children = {
-            part.name: state.Child(part.process.pid, part.started, part.since, part.restarts)
+            part.name: state.Child(part.pid, part.started, part.since, part.restarts)
             for part in self._parts
-            if part.process is not None
+            if part.pid and not part.finished
         }
         account = state.State(os.getpid(), start_time(os.getpid()), self.host, self.port, self._since, children)
         try:
@@ -286,6 +288,10 @@ def _signal(part: Part, number: int) -> None:
             process.send_signal(number)
     except (ProcessLookupError, PermissionError):
         pass
+
+
+def _all_ended(parts: list[Part]) -> bool:
+    return all(part.process is None or part.process.poll() is not None for part in parts)
 
 
 def _wait_for(condition: Callable[[], bool], patience_s: float) -> bool:

@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from environments.pip_settings import uv_environment
 from platform_site.environ import CHECKOUT
 
 from .errors import UpError
@@ -22,14 +21,6 @@ STAMP: Final = VENV / ".anneal-installed"
 REQUIREMENTS: Final = CHECKOUT / "requirements"
 RUNTIME: Final = CHECKOUT / "environments" / "runtime"
 TAIL_LINES: Final = 15
-
-# What pip was told about where packages are, and how uv is told the same.
-PIP_TO_UV: Final = {
-    "index-url": "UV_DEFAULT_INDEX",
-    "extra-index-url": "UV_INDEX",
-    "find-links": "UV_FIND_LINKS",
-    "cert": "SSL_CERT_FILE",
-}
 
 
 def prepare(terminal: Terminal, *, tests: bool = False) -> None:
@@ -87,10 +78,18 @@ def _install(terminal: Terminal, lock: str) -> None:
     if installed.get(lock) == wanted[lock]:
         return
     terminal.say("Installing packages" + (" for the tests" if lock == "test" else ""))
-    env = uv_environment()
-    pip = [PYTHON, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--require-hashes"]
+    env = uv_environment(PYTHON)
+    pip: list[str | Path] = [
+        PYTHON,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "install",
+        "--quiet",
+        "--require-hashes",
+    ]
     _run([*pip, "-r", REQUIREMENTS / "uv.txt"], "the installer uv could not be installed")
-    uv = [VENV / "bin" / "uv", "pip", "install", "--quiet", "--python", PYTHON]
+    uv: list[str | Path] = [VENV / "bin" / "uv", "pip", "install", "--quiet", "--python", PYTHON]
     _run([*uv, "--require-hashes", "-r", REQUIREMENTS / f"{lock}.txt"], "packages could not be installed", env=env)
     _run(
         [*uv, "--require-hashes", "--no-deps", "-r", REQUIREMENTS / "verl.txt"],
@@ -100,36 +99,6 @@ def _install(terminal: Terminal, lock: str) -> None:
     if (RUNTIME / "pyproject.toml").is_file():
         _run([*uv, "--no-deps", "--editable", RUNTIME], "the runtime package could not be installed", env=env)
     STAMP.write_text(json.dumps({"manager": wanted["manager"], **({"test": wanted["test"]} if lock == "test" else {})}))
-
-
-def uv_environment() -> dict[str, str]:
-    """This process's environment, and pip's own settings translated for uv, which does not read them."""
-    listed = subprocess.run([PYTHON, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
-    return {**os.environ, **translate_pip_settings(listed.stdout, os.environ)}
-
-
-def translate_pip_settings(listed: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """uv's variables for what `pip config list` prints. What the environment already tells uv stays.
-
-    pip only warns of a local folder that is not there, uv stops: such are left out.
-    """
-    found: dict[str, str] = {}
-    for line in listed.splitlines():
-        match = re.match(r"(?:global|install|:env:|user|site)\.([a-z-]+)='(.*)'\Z", line.strip())
-        if match is None or match.group(1) not in PIP_TO_UV:
-            continue
-        places = [place for place in match.group(2).replace("\\n", " ").split() if _is_there(place)]
-        if match.group(1) == "extra-index-url":  # of local folders only pip makes an index
-            places = [place for place in places if not place.startswith("file:")]
-        name = PIP_TO_UV[match.group(1)]
-        if places and name not in environment:
-            found[name] = " ".join(places)
-    return found
-
-
-def _is_there(place: str) -> bool:
-    path = place.removeprefix("file://")
-    return Path(path).exists() if path.startswith("/") else True
 
 
 def _collect_static(terminal: Terminal) -> None:

@@ -8,7 +8,7 @@ import os
 import secrets
 import tempfile
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
@@ -23,7 +23,7 @@ ADMIN = "admin"
 
 class Command(BaseCommand):
     help = "Brings the database up to date and makes the first admin. Safe to repeat."
-    requires_system_checks: ClassVar = []
+    requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:
         # Announcing changes needs Redis, which is not up yet; and nobody listens.

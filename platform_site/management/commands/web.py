@@ -2,7 +2,7 @@
 
 import socket
 from argparse import ArgumentParser
-from typing import Any, ClassVar
+from typing import Any
 
 import uvicorn
 from django.conf import settings
@@ -13,7 +13,7 @@ STOP_S = 5
 
 class Command(BaseCommand):
     help = "Serves the pages, the API and the sockets."
-    requires_system_checks: ClassVar = []
+    requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
