@@ -10,6 +10,7 @@ from .spec import Checked, DatasetRef, Json, Leaf, Problem, RecipeSpec, gettext_
 
 BUILTIN_MODELS: Final = ("builtin:tiny-llama",)
 MAX_KEYS: Final = 2_000
+MAX_SEARCHES: Final = 50
 
 _HUB_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _SHOWN: Final = 80
@@ -74,6 +75,7 @@ class _Judge:
         self._tree = tree
         self._admin = admin
         self._inherited = inherited
+        self._searches = 0
 
     def problem(self, key: str, value: Json) -> Problem | None:
         """The first thing wrong with it."""
@@ -101,7 +103,7 @@ class _Judge:
                 {"example": inside[0]},
                 suggestion=inside[0],
             )
-        return Problem(key, gettext_noop("The trainer has no such setting."), suggestion=nearest(key, self._tree))
+        return Problem(key, gettext_noop("The trainer has no such setting."), suggestion=self._nearest(key))
 
     def _permission(self, leaf: Leaf, value: Json) -> Problem | None:
         if self._admin or not ownership.needs_admin(leaf.key, value, leaf.default):
@@ -110,11 +112,16 @@ class _Judge:
             return None
         return Problem(leaf.key, ownership.ADMIN[leaf.key])
 
+    def _nearest(self, key: str) -> str | None:
+        """The nearest real key; a search takes a millisecond, so thousands of wrong keys get no more of them."""
+        self._searches += 1
+        return nearest(key, self._tree) if self._searches <= MAX_SEARCHES else None
+
     def _with_suggestion(self, problem: Problem) -> Problem:
         """Proposes the plain key only if there is one."""
         if problem.suggestion is None or problem.suggestion in self._tree:
             return problem
-        return Problem(problem.key, problem.template, problem.values, nearest(problem.suggestion, self._tree))
+        return Problem(problem.key, problem.template, problem.values, self._nearest(problem.suggestion))
 
 
 def nearest(key: str, tree: Mapping[str, Leaf]) -> str | None:
