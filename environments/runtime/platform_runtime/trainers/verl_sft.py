@@ -65,13 +65,14 @@ def train(config_path: str) -> None:
     from verl.trainer.sft_trainer import run_sft  # noqa: PLC0415
     from verl.utils.device import auto_set_device  # noqa: PLC0415
 
-    from platform_runtime import verl_hook  # noqa: PLC0415
+    from platform_runtime import literals, verl_hook  # noqa: PLC0415
 
     config = OmegaConf.load(config_path)
     config.model.path = local_model(config.model.path, folder)
     config.data.train_files = local_data(config.data.train_files, folder)
     config.data.val_files = local_data(config.data.val_files, folder)
     auto_set_device(config)
+    literals.keep()
     try:
         run_sft(config)
     except BaseException:
