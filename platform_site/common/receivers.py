@@ -22,8 +22,8 @@ def connect() -> None:
     m2m_changed.connect(_groups_changed, sender=User.groups.through, dispatch_uid="anneal.groups_changed")
     post_save.connect(_user_saved, sender=User, dispatch_uid="anneal.user_saved")
     post_delete.connect(_user_deleted, sender=User, dispatch_uid="anneal.user_deleted")
-    post_save.connect(_token_changed, sender=ApiToken, dispatch_uid="anneal.token_saved")
-    post_delete.connect(_token_changed, sender=ApiToken, dispatch_uid="anneal.token_deleted")
+    post_save.connect(_token_saved, sender=ApiToken, dispatch_uid="anneal.token_saved")
+    post_delete.connect(_token_deleted, sender=ApiToken, dispatch_uid="anneal.token_deleted")
 
 
 def _logged_in(request: HttpRequest, user: User, **_: Any) -> None:
@@ -61,5 +61,10 @@ def _user_deleted(instance: User, **_: Any) -> None:
     sockets.announce_user(instance.pk)
 
 
-def _token_changed(instance: ApiToken, **_: Any) -> None:
+def _token_saved(instance: ApiToken, created: bool, **_: Any) -> None:
+    if not created:
+        sockets.announce_token(instance.digest)
+
+
+def _token_deleted(instance: ApiToken, **_: Any) -> None:
     sockets.announce_token(instance.digest)

@@ -137,6 +137,13 @@ def test_a_body_above_the_limit_is_413(client: APIClient, settings: Settings) ->
     assert_shape(client.post("/api/v1/echo/", data=content, content_type="application/json"), 413)
 
 
+def test_a_body_of_unknown_length_is_refused_rather_than_lost(client: APIClient) -> None:
+    response = client.generic(
+        "POST", "/api/v1/echo/", b"{}", "application/json", HTTP_TRANSFER_ENCODING="chunked", CONTENT_LENGTH=""
+    )
+    assert assert_shape(response, 411)["code"] == "length_required"
+
+
 def test_nested_errors_have_dotted_names(client: APIClient) -> None:
     error = assert_shape(
         client.post("/api/v1/strict/", {"name": "n", "stages": [{"name": "ok"}, {"name": "far too long"}]}), 400

@@ -44,6 +44,7 @@ CODES: Final = {
     405: "method_not_allowed",
     406: "not_acceptable",
     409: "conflict",
+    411: "length_required",
     413: "too_large",
     415: "unsupported_media_type",
     422: "invalid",
@@ -201,10 +202,16 @@ class ApiErrors:
     def __call__(self, request: HttpRequest) -> Any:
         if iscoroutinefunction(self):
             return self._acall(request)
-        return shaped(request, self.get_response(request))
+        return shaped(request, without_length(request) or self.get_response(request))
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        return shaped(request, await self.get_response(request))
+        return shaped(request, without_length(request) or await self.get_response(request))
+
+
+def without_length(request: HttpRequest) -> HttpResponse | None:
+    """Refuses a body in chunks of unknown sum: REST framework would take it for empty, and nobody could bound it."""
+    chunked = "HTTP_TRANSFER_ENCODING" in request.META and not request.META.get("CONTENT_LENGTH")
+    return HttpResponse(status=HTTPStatus.LENGTH_REQUIRED) if chunked and request.path.startswith(PREFIX) else None
 
 
 def shaped(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
@@ -231,6 +238,7 @@ def _words(status: int) -> str:
         403: _("You may not do this."),
         404: missing(),
         405: _("This address does not take that method."),
+        411: _("Send the request with its Content-Length."),
         413: _("The request is larger than the platform takes."),
         429: _("Too many requests. Try again a little later."),
         503: _("The platform cannot answer right now. Try again in a moment."),
