@@ -70,7 +70,7 @@ class Hub:
         self._tasks: list[asyncio.Task[None]] = []
         self._threads: ThreadPoolExecutor | None = None
         self._ready = asyncio.Event()
-        self._connected = False
+        self._connected = self._broken = False
         self._look_now = asyncio.Event()
         self._missed = False
         self._renewals: set[asyncio.Task[None]] = set()
@@ -144,9 +144,9 @@ class Hub:
                 await asyncio.sleep(READY_S)
 
     def _link(self, link: live.Link) -> None:
-        self._connected = link.up
+        self._missed |= link.up and self._broken
+        self._connected, self._broken = link.up, not link.up
         self._ready.set()
-        self._missed = True
         self._look_now.set()
 
     def _spread(self, event: live.Event) -> None:

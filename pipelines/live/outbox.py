@@ -26,7 +26,7 @@ class Outbox:
         self._stuck_s = stuck_s
         self._waiting: deque[str] = deque()
         self._task: asyncio.Task[None] | None = None
-        self._missed: Callable[[], None] | None = None
+        self._missed: list[Callable[[], None]] = []
         self._last: Callable[[], Awaitable[None]] | None = None
         self.closed = False
 
@@ -35,7 +35,8 @@ class Outbox:
         if self.closed or self._last is not None:
             return False
         if len(self._waiting) >= MOST_WAITING:
-            self._missed = missed or self._missed
+            if missed is not None and missed not in self._missed:
+                self._missed.append(missed)
             return False
         self._waiting.append(text)
         self._start()
@@ -64,9 +65,9 @@ class Outbox:
                 await asyncio.wait_for(self._send(self._waiting[0]), self._stuck_s)
                 if self._waiting:
                     self._waiting.popleft()
-                if self._missed is not None:
-                    missed, self._missed = self._missed, None
-                    missed()
+                missed, self._missed = self._missed, []
+                for call in missed:
+                    call()
             if self._last is not None:
                 await asyncio.wait_for(self._last(), self._stuck_s)
         except Exception:

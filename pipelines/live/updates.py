@@ -1,8 +1,7 @@
 """Lists and the training environment, for pages that show many things at once."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -27,12 +26,14 @@ MISSED_S: Final = 120.0
 
 @dataclass(eq=False)
 class _Reader:
-    """`projects` are those that the socket's user may see; `topics` what was asked for."""
+    """`projects` are those that the socket's user may see; `topics` what was asked for; `missed` is called when
+    there is room again for what it could not be sent."""
 
     socket: Socket
     topics: frozenset[str]
     pipelines: frozenset[UUID]
     projects: frozenset[int]
+    missed: Callable[[], None]
     environment: dict[str, Any] | None = None
 
     def wants(self, row: render.Row) -> bool:
@@ -103,9 +104,12 @@ class UpdatesTopic:
 
     # --- What the socket calls ---
 
-    def begin(self, reader: _Reader) -> None:
+    def begin(
+        self, socket: Socket, topics: frozenset[str], pipelines: frozenset[UUID], projects: frozenset[int]
+    ) -> None:
         """Take part, and send what changed while the page was on its way."""
-        self._readers[reader.socket] = reader
+        reader = _Reader(socket, topics, pipelines, projects, lambda: self._fell_behind(reader, MISSED_S))
+        self._readers[socket] = reader
         if "environment" in reader.topics and self._environment is None:
             self._environment = Pace(ENVIRONMENT_S, self._send_environment)
             self._environment.touch()
@@ -150,9 +154,7 @@ class UpdatesTopic:
             language = reader.socket.language
             if (language, wanted) not in texts:
                 texts[language, wanted] = "".join(rows[index].html[language] for index in wanted)
-            reader.socket.outbox.offer(
-                texts[language, wanted], missed=partial(self._fell_behind, reader, MISSED_S)
-            )
+            reader.socket.outbox.offer(texts[language, wanted], missed=reader.missed)
 
     # --- Messages for programs ---
 
@@ -203,7 +205,7 @@ async def watch_updates(socket: Socket) -> None:
         unknown(_("There is no such pipeline."))
     named = (topics & PLAIN_TOPICS) | {f"pipeline:{pipeline}" for pipeline in pipelines}
     async with meeting.joined("updates", UpdatesTopic, socket) as topic:
-        topic.begin(_Reader(socket, named, pipelines, projects))
+        topic.begin(socket, named, pipelines, projects)
         await socket.listen()
 
 

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,20 +119,16 @@ def test_the_first_change_after_a_pause_comes_at_once(run: Run, lines: Lines, al
     assert sorted(waits)[len(waits) // 2] < 0.1
 
 
-def test_a_slow_reader_holds_up_nobody_and_catches_up_by_its_cursor(
-    run: Run, lines: Lines, alice: User, tmp_path: Path
-) -> None:
-    # Buffers fill after a few messages: 1,000 metrics a step are about 40 KB each.
+def test_a_slow_reader_holds_up_nobody(run: Run, lines: Lines, alice: User) -> None:
     slow = lines.program(live(run), alice, max_queue=1)
     fast = lines.program(live(run), alice)
     fast.until(lambda m: m["type"] == "progress")
-    last = 250
+    last = 60
     for step in range(1, last + 1):
         run.log_and_sync(step, **{f"metric/{i:04}": float(step * i) for i in range(400)})
     quick = points(fast.until(is_step(last), timeout=30))
     assert len(quick) == last * 400
-    seen = points(slow.until(is_step(last), timeout=30))
-    assert sorted(seen) == sorted(quick)
+    assert sorted(points(slow.until(is_step(last), timeout=30))) == sorted(quick)
 
 
 @pytest.mark.parametrize("count", [30])
