@@ -5,6 +5,8 @@ is used when it is there. The trainer is held for microseconds and never by an e
 written is told once in the trainer's log, and dropped.
 """
 
+import contextlib
+import errno
 import json
 import logging
 import math
@@ -12,6 +14,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from math import isfinite
+from os import write
+from time import time as clock
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
@@ -34,22 +39,24 @@ logger = logging.getLogger(__name__)
 
 STATUS_PERIOD_S: Final = 1.0
 HEARTBEAT_PERIOD_S: Final = 5.0
-_PLAIN = frozenset({float, int})
+_NO_FILE: Final = -1
+"""Writing to it is an error like any other, and is treated as one."""
 
 
-def _dump_with_json(line: Mapping[str, Any]) -> bytes:
-    return json.dumps(line, separators=(",", ":"), allow_nan=False).encode()
+def _dump_with_json(line: Mapping[str, Any], _default: None = None, _option: int = 0) -> bytes:
+    return json.dumps(line, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
-def _dumper() -> tuple[Callable[[Any], bytes], bool]:
+def _choose_dump() -> tuple[Callable[..., bytes], int]:
+    """What makes a line, newline included, and its option. Both raise TypeError for what is no number."""
     try:
-        import orjson  # noqa: PLC0415 - optional, and what the rest of this module is chosen by
+        import orjson  # noqa: PLC0415 - optional: what is outside the platform need not have it
     except ImportError:
-        return _dump_with_json, False
-    return orjson.dumps, True
+        return _dump_with_json, 0
+    return orjson.dumps, orjson.OPT_APPEND_NEWLINE
 
 
-_dump, _fast = _dumper()
+_dump, _OPTION = _choose_dump()
 
 
 class TrainerCallback:
@@ -98,14 +105,13 @@ class PlatformCallback(TrainerCallback):
         self._unit = unit
         self._detector = detector or Detector()
         self._look = self._detector.look
-        self._file: int | None = None
+        self._file = _NO_FILE
         self._torn = False
         self._complained: set[str] = set()
         self._state: Literal["starting", "running", "finished", "failed"] = "starting"
         self._step: int | None = None
-        self._updated_at = time.time()
+        self._updated_at = clock()
         self._anomaly: Anomaly | None = None
-        self._wake = threading.Event()
         self._stopped = threading.Event()
         self._status_lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -128,7 +134,7 @@ class PlatformCallback(TrainerCallback):
         except OSError as error:
             self._complain("metrics", error)
         self._state = "running"
-        self._updated_at = time.time()
+        self._updated_at = clock()
         self._stopped.clear()
         self._write_status()
         if self._thread is None:
@@ -136,20 +142,22 @@ class PlatformCallback(TrainerCallback):
             self._thread.start()
 
     def step(self, step: int, metrics: Mapping[str, Any]) -> None:
-        now = time.time()
+        now = clock()
         anomaly: Anomaly | None = None
-        line: bytes | None = None
-        # The common case costs one pass in C: nothing but plain numbers, and no "null", which is what orjson
-        # makes of a number that is not finite.
-        if _fast and _PLAIN.issuperset(map(type, metrics.values())):
-            anomaly = self._look(step, metrics)
-            if anomaly is None:
-                line = _dump({"v": VERSION, "step": step, "time": now, "metrics": metrics})
-                if b"null" in line:
-                    line = None
-        if line is None:
+        try:
+            # The sum is finite when all are, and refuses what is no number: one pass in C over the values. What
+            # orjson does not know (a numpy scalar, a tensor) it refuses.
+            if isfinite(sum(metrics.values())) and (anomaly := self._look(step, metrics)) is None:
+                line = _dump({"v": VERSION, "step": step, "time": now, "metrics": metrics}, None, _OPTION)
+            else:
+                line, anomaly = self._careful_line(step, now, metrics, anomaly)
+        except Exception:
             line, anomaly = self._careful_line(step, now, metrics, anomaly)
-        self._write(line)
+        try:
+            if self._torn or write(self._file, line) != len(line):
+                self._mend(line)
+        except OSError as error:
+            self._drop(error)
         self._step, self._updated_at = step, now
         if anomaly is not None:
             self._anomaly = anomaly
@@ -160,14 +168,13 @@ class PlatformCallback(TrainerCallback):
             return
         self._state = "failed" if failed else "finished"
         self._stopped.set()
-        self._wake.set()
         if self._thread is not None:
             self._thread.join(timeout=STATUS_PERIOD_S * 2)
             self._thread = None
         self._write_status()
-        if self._file is not None:
+        if self._file != _NO_FILE:
             os.close(self._file)
-            self._file = None
+            self._file = _NO_FILE
         if self.dropped:
             logger.warning("%d metric line(s) could not be written and are lost", self.dropped)
 
@@ -175,10 +182,11 @@ class PlatformCallback(TrainerCallback):
         self, step: int, now: float, metrics: Mapping[str, Any], anomaly: Anomaly | None
     ) -> tuple[bytes, Anomaly | None]:
         """The line for values of any kind; what is no number is left out."""
-        anomaly = find_not_finite(metrics) or anomaly or self._look(step, metrics)
+        numbers = {str(name): number for name, value in metrics.items() if (number := as_number(value)) is not None}
+        anomaly = find_not_finite(numbers) or anomaly or self._look(step, numbers)
         told = AnomalyInfo(anomaly.type, anomaly.message) if anomaly is not None else None
-        line = MetricLine(int(step), now, plain(metrics), told)
-        return _dump(line.to_json()), anomaly
+        line = MetricLine(int(step), now, {name: spell(number) for name, number in numbers.items()}, told)
+        return _dump(line.to_json(), None, _OPTION), anomaly
 
     def _open(self) -> None:
         self._file = os.open(self.metrics_path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -186,25 +194,27 @@ class PlatformCallback(TrainerCallback):
         # A process that was killed in mid-write may have left half a line.
         self._torn = size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
 
-    def _write(self, line: bytes) -> None:
-        """One whole line. After a write cut short (a full disk), the next begins with a newline of its own."""
-        content = line + b"\n"
-        if self._torn:
-            content = b"\n" + content
-        try:
-            if self._file is None:
-                self._open()
-            written = os.write(self._file, content)  # type: ignore[arg-type] # _open has set it, or raised
-        except OSError as error:
-            self.dropped += 1
-            self._complain("metrics", error)
+    def _mend(self, line: bytes) -> None:
+        """After a write cut short (a full disk), the next line begins with a newline of its own.
+
+        Called with the line that was just cut short, or with the one that follows such a line. Raises OSError.
+        """
+        if not self._torn:
+            self._torn = True
+            self._drop(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
             return
-        if written == len(content):
-            self._torn = False
-        else:
-            self._torn = not (self._torn and written == 1)
-            self.dropped += 1
-            self._complain("metrics", OSError(28, "the disk is full"))
+        written = os.write(self._file, b"\n" + line)
+        self._torn = 1 < written <= len(line)
+        if written <= len(line):
+            self._drop(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+    def _drop(self, error: OSError) -> None:
+        """A line that could not be written. A file that could not be opened is tried again at the next."""
+        self.dropped += 1
+        self._complain("metrics", error)
+        if self._file == _NO_FILE:
+            with contextlib.suppress(OSError):
+                self._open()
 
     def _keep_status(self) -> None:
         """The thread: at most once a second while steps come, every few seconds as a heartbeat otherwise."""
@@ -223,7 +233,7 @@ class PlatformCallback(TrainerCallback):
             target_step=self._target,
             unit=self._unit,
             updated_at=self._updated_at,
-            heartbeat_at=time.time(),
+            heartbeat_at=clock(),
             has_anomaly=anomaly is not None,
             anomaly_type=anomaly.type if anomaly is not None else None,
             anomaly_message=anomaly.message if anomaly is not None else None,
@@ -242,17 +252,10 @@ class PlatformCallback(TrainerCallback):
             logger.warning("%s cannot be written, training goes on: %s", path, error)
 
 
-def plain(metrics: Mapping[str, Any]) -> dict[str, MetricValue]:
-    """Numbers alone, as JSON can say them: NaN and infinities as strings, everything else left out."""
-    numbers: dict[str, MetricValue] = {}
-    for name, value in metrics.items():
-        number = as_number(value)
-        if number is None:
-            continue
-        if math.isfinite(number):
-            numbers[str(name)] = number
-        elif math.isnan(number):
-            numbers[str(name)] = "NaN"
-        else:
-            numbers[str(name)] = "Infinity" if number > 0 else "-Infinity"
-    return numbers
+def spell(number: float) -> MetricValue:
+    """A number as JSON can say it: what is not finite as a string."""
+    if math.isfinite(number):
+        return number
+    if math.isnan(number):
+        return "NaN"
+    return "Infinity" if number > 0 else "-Infinity"
