@@ -76,21 +76,24 @@ class Detector:
         # Which of the names are there is looked up only now and then: a trainer logs the same ones every step.
         if len(metrics) != self._width or not step & _RELEARN_MASK:
             self._learn(metrics)
-        for name in self._kl:
-            value = metrics.get(name)
-            if value is not None and not -self.kl_threshold < value < self.kl_threshold:
-                return self._judge_kl(name, value)
-        name = self._loss
-        loss = metrics.get(name)
-        if loss is None:
-            return None
+        high = self.kl_threshold
+        try:
+            for name in self._kl:
+                if not -high < metrics[name] < high:
+                    return self._judge_kl(name, metrics[name])
+            if not self._loss:
+                return None
+            loss = metrics[self._loss]
+        except KeyError:
+            self._learn(metrics)
+            return self.look(step, metrics)
         if loss < self._to_beat:
             self._best, self._best_step, self._told = loss, step, False
             self._to_beat = loss - self.min_delta * abs(loss)
             return None
         if step - self._best_step < self.patience or self._told:
             return None
-        return self._judge_loss(name, step, loss)
+        return self._judge_loss(self._loss, step, loss)
 
     def _learn(self, metrics: Mapping[str, Any]) -> None:
         self._width = len(metrics)
