@@ -46,6 +46,8 @@ def move_stage(
     move = STAGE_MOVES[event]
     now = timezone.now()
     with transaction.atomic():
+        # The pipeline's row first, always: whoever moves stages of one pipeline waits here, and nobody deadlocks.
+        Pipeline.objects.select_for_update().filter(stages=stage_id).values_list("pk").first()
         stages = Stage.objects.filter(pk=stage_id)
         before = stages.select_for_update().values("status", "pipeline_id", "started_at").first()
         if before is None or before["status"] not in move.sources:

@@ -5,12 +5,14 @@ stage's status and the attempt's number, and each look begins anew from the data
 """
 
 import logging
+import secrets
 import socket
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from django.db import DatabaseError
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -41,7 +43,8 @@ def observe_host(host_id: int) -> int:
     One at a time a host: a lease in the database, so that a slow host cannot pile up observers. A host that does
     not answer is left alone for a growing while, and nothing on it is judged.
     """
-    if not _take_lease(host_id):
+    me = f"{socket.gethostname()[:40]}-{secrets.token_hex(8)}"
+    if not _take_lease(host_id, me):
         return 0
     try:
         host = Host.objects.get(pk=host_id)
@@ -50,7 +53,7 @@ def observe_host(host_id: int) -> int:
             _observe(host, attempts)
         return len(attempts)
     finally:
-        Host.objects.filter(pk=host_id, observer=_me()).update(observer="", observer_until=None)
+        Host.objects.filter(pk=host_id, observer=me).update(observer="", observer_until=None)
 
 
 def observe_stages(stage_ids: Iterable[UUID]) -> int:
@@ -90,17 +93,13 @@ def _open_attempts() -> QuerySet[Attempt]:
     )
 
 
-def _me() -> str:
-    return socket.gethostname()[:64]
-
-
-def _take_lease(host_id: int) -> bool:
+def _take_lease(host_id: int, me: str) -> bool:
     now = timezone.now()
     free = Q(observer_until=None) | Q(observer_until__lt=now)
     due = Q(retry_at=None) | Q(retry_at__lte=now)
     return (
         Host.objects.filter(free, due, pk=host_id).update(
-            observer=_me(), observer_until=now + timedelta(seconds=LEASE_S)
+            observer=me, observer_until=now + timedelta(seconds=LEASE_S)
         )
         == 1
     )
@@ -144,7 +143,7 @@ def _settle(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bo
     """Carry out what `decide` says about one attempt; True when it ended."""
     stage = attempt.stage
     if probe.get("process") is not None:
-        kind_of(stage.kind).observe(stage, attempt, transport)
+        _read(attempt, transport)
     decision = decide(StageStatus(stage.status), _seen(attempt, probe))
     match decision:
         case Decision.NOTHING:
@@ -164,6 +163,16 @@ def _settle(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bo
             return _lost(attempt, probe, transport)
         case Decision.FINISHED:
             return _finished(attempt, probe, transport)
+
+
+def _read(attempt: Attempt, transport: Transport) -> None:
+    """Take in what is new. What cannot be read must not keep a run from ending: it is judged by what was."""
+    try:
+        kind_of(attempt.stage.kind).observe(attempt.stage, attempt, transport)
+    except (Unreachable, DatabaseError):
+        raise  # it passes, and the next look reads on
+    except Exception:
+        logger.exception("Reading %s failed", attempt.folder)
 
 
 def _age(moment: datetime | None) -> float | None:
@@ -240,7 +249,7 @@ def _over_without_exit(
     attempt: Attempt, probe: dict[str, Any], transport: Transport, reason: str, *, lost: bool
 ) -> bool:
     kind = kind_of(attempt.stage.kind)
-    kind.observe(attempt.stage, attempt, transport)
+    _read(attempt, transport)
     judged = kind.judge(attempt.stage, attempt, {"code": None, "signal": 9}, transport)
     verdict = Verdict(False, attempt.reason or reason, retryable=not attempt.reason, result=judged.result)
     if attempt.stage.status == StageStatus.CANCELLING:
@@ -251,7 +260,7 @@ def _over_without_exit(
 def _finished(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bool:
     kind = kind_of(attempt.stage.kind)
     # Once more after the exit record was there: what is read now is all there will ever be.
-    kind.observe(attempt.stage, attempt, transport)
+    _read(attempt, transport)
     verdict = kind.judge(attempt.stage, attempt, probe["exit"], transport)
     if verdict.complete:
         return finish.complete(attempt, verdict, probe)
