@@ -159,7 +159,7 @@ class MetricChart extends HTMLElement {
       },
       hooks: {
         setSelect: [(plot) => this.#brush(plot)],
-        setCursor: [(plot) => this.#point(plot.cursor.idx ?? -1)],
+        setCursor: [(plot) => this.#point((plot.cursor.left ?? -1) < 0 ? -1 : plot.cursor.idx ?? -1)],
         drawClear: [(plot) => this.#marks(plot)],
         ready: [(plot) => {
           plot.over.addEventListener("dblclick", (event) => {

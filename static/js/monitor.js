@@ -332,25 +332,31 @@ class Monitor {
       this.axis = value;
       this.draw();
     });
+    const line = section.querySelector("[data-connection]");
     section.addEventListener("chartzoom", ({ detail }) => this.zoom(detail));
     section.querySelector("[data-reset-zoom]").addEventListener("click", () => this.zoom(null));
-    addEventListener("points", ({ detail }) => (detail.reset ? this.load() : this.take(detail.points)));
+    addEventListener("points", ({ detail }) => {
+      this.cursor = Math.max(this.cursor ?? 0, detail.cursor);
+      if (detail.reset) this.load();
+      else this.take(detail.points);
+    });
     addEventListener("reconnected", () => this.load());
     // The last values are read before a run is called finished: they are there by now.
-    addEventListener("statuschange", () => this.load());
+    addEventListener("statuschange", ({ detail }) => {
+      this.load();
+      if (["completed", "failed", "cancelled"].includes(detail)) line?.remove();
+    });
     document.addEventListener("htmx:ws:before:connection", ({ detail }) => {
       if (this.cursor === null || !detail.connection.url.includes("/live/")) return;
       const url = new URL(detail.connection.url);
       url.searchParams.set("cursor", this.cursor);
       detail.connection.url = url.href;
     });
-    const line = section.querySelector("[data-connection]");
     const tell = (key) => { if (line) line.textContent = say(key); };
     document.addEventListener("htmx:ws:after:connection", () => tell("live"));
     document.addEventListener("htmx:ws:close", ({ detail }) => {
       if (detail.reason !== "closed") return;
-      if (detail.code === 1000) line?.remove();
-      else tell("reconnecting");
+      tell("reconnecting");
     });
   }
 
@@ -384,14 +390,18 @@ function defaults(names) {
 
 // The socket's messages come as this element's attribute: a fragment like every other, and no script in it.
 class MetricFeed extends HTMLElement {
-  static observedAttributes = ["points"];
+  static observedAttributes = ["points", "cursor"];
+  #waiting = false;
 
-  attributeChangedCallback(_name, _before, text) {
-    if (!text) return;
+  // A morph sets one attribute after the other: the message is whole when it is done.
+  attributeChangedCallback() {
+    if (this.#waiting || !this.getAttribute("points")) return;
+    this.#waiting = true;
     queueMicrotask(() => {
-      let points;
-      try { points = JSON.parse(text); } catch { return; }
-      dispatchEvent(new CustomEvent("points", { detail: { points, reset: this.hasAttribute("reset") } }));
+      this.#waiting = false;
+      const points = JSON.parse(this.getAttribute("points"));
+      const cursor = Number(this.getAttribute("cursor"));
+      dispatchEvent(new CustomEvent("points", { detail: { points, cursor, reset: this.hasAttribute("reset") } }));
     });
   }
 }

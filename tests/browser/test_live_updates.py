@@ -1,0 +1,175 @@
+"""What a run does shows on its open page: points, progress, status; nothing is lost, doubled or torn away."""
+
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, expect
+
+from pipelines.models import Pipeline, Stage
+from pipelines.states import StageEvent
+from pipelines.transitions import move_stage
+
+from . import world
+from .conftest import Site, signed_in, watched
+
+STEPS = "document.querySelector('metric-chart[name=\"train/loss\"] .chart-area')?.ariaValueMax"
+
+
+def open_run(page: Page, run: world.Run) -> None:
+    page.goto(f"/jobs/{run.job.pk}/")
+    page.wait_for_function(f"{STEPS} === '{run.job.stream.last_step}'")
+    page.wait_for_function("document.documentElement.dataset.live === 'on'")
+
+
+def grow(run: world.Run, steps: range) -> None:
+    assert run.attempt.started_at is not None
+    run.write(steps, started=run.attempt.started_at, spacing_s=0.2)
+    run.sync()
+
+
+def rows_of(page: Page) -> list[str]:
+    details = page.locator("metric-chart[name='train/loss'] details")
+    if details.get_attribute("open") is None:
+        details.locator("summary").click()
+    return details.locator("tbody th").all_text_contents()
+
+
+def test_the_curve_grows_and_the_status_changes_without_a_reload(page: Page, tmp_path: Path) -> None:
+    run = world.run("running", root=tmp_path, steps=20, age=timedelta(seconds=10))
+    open_run(page, run)
+    page.evaluate("window.sameDocument = true")
+    for last in range(21, 31):
+        grow(run, range(last, last + 1))
+    page.wait_for_function(f"{STEPS} === '30'")
+    expect(page.locator("#job-progress")).to_contain_text("30")
+    assert move_stage(run.job.stage_id, StageEvent.COMPLETE, actor="test") is not None
+    expect(page.locator("#job-status")).to_contain_text("Completed")
+    expect(page.locator("#announce")).to_have_text("Completed")
+    expect(page.locator("#job-actions a.danger")).to_have_count(0)
+    assert page.evaluate("window.sameDocument") is True
+    assert rows_of(page) == [str(step) for step in range(30, 0, -1)]
+
+
+def test_a_metric_that_appears_later_can_be_chosen(page: Page, tmp_path: Path) -> None:
+    run = world.run("running", root=tmp_path, steps=10, age=timedelta(seconds=5))
+    open_run(page, run)
+    page.click("details.chooser > summary")
+    expect(page.get_by_label("val/loss")).to_have_count(0)
+    grow(run, range(11, 21))
+    page.get_by_label("val/loss").check()
+    expect(page.locator("metric-chart[name='val/loss'] .chart-read")).to_contain_text("20")
+    page.reload()
+    expect(page.locator("metric-chart[name='val/loss'] .chart-read")).to_contain_text("20")
+
+
+def test_after_a_restart_of_the_server_nothing_is_doubled(browser: Browser, site: Site, database: None, tmp_path: Path) -> None:
+    run = world.run("running", root=tmp_path, steps=20, age=timedelta(seconds=10))
+    with signed_in(browser, site) as context:
+        page = watched(context).page
+        open_run(page, run)
+        site.stop()
+        page.wait_for_function("document.documentElement.dataset.live === 'off'")
+        grow(run, range(21, 41))
+        site.start()
+        page.wait_for_function("document.documentElement.dataset.live === 'on'", timeout=20_000)
+        page.wait_for_function(f"{STEPS} === '40'")
+        grow(run, range(41, 46))
+        page.wait_for_function(f"{STEPS} === '45'")
+        assert rows_of(page) == [str(step) for step in range(45, 0, -1)]
+
+
+def test_updates_keep_focus_scroll_selection_and_what_is_open(page: Page, tmp_path: Path) -> None:
+    run = world.run("running", root=tmp_path, steps=20, age=timedelta(seconds=10))
+    open_run(page, run)
+    details = page.locator("metric-chart").first.locator("details")
+    details.locator("summary").click()
+    page.fill("[data-log-search]", "loss")
+    page.evaluate("document.querySelector('[data-log-search]').setSelectionRange(1, 3); scrollTo(0, 200)")
+    before = page.evaluate("scrollY")
+    page.evaluate("seen.shift = 0")
+    for last in range(21, 41):
+        grow(run, range(last, last + 1))
+        time.sleep(0.05)
+    page.wait_for_function(f"{STEPS} === '40'")
+    expect(page.locator("[data-log-search]")).to_be_focused()
+    assert page.evaluate("[document.activeElement.selectionStart, document.activeElement.selectionEnd]") == [1, 3]
+    assert page.evaluate("scrollY") == before
+    assert details.get_attribute("open") is not None
+    assert page.evaluate("seen.shift") <= 0.1
+
+
+def test_lists_follow_and_take_in_new_runs(page: Page, tmp_path: Path) -> None:
+    run = world.run("running", name="Listed", root=tmp_path, steps=20, age=timedelta(seconds=10))
+    page.goto("/jobs/")
+    page.wait_for_function("document.documentElement.dataset.live === 'on'")
+    move_stage(run.job.stage_id, StageEvent.COMPLETE, actor="test")
+    expect(page.get_by_role("row", name="Listed")).to_contain_text("Completed")
+    new = world.run("queued", name="Came later", root=tmp_path, steps=0, age=timedelta(seconds=1))
+    Stage.objects.filter(pk=new.job.pk).update(status="queued")
+    move_stage(new.job.stage_id, StageEvent.DISPATCH, actor="test")
+    expect(page.get_by_role("row", name="Came later")).to_contain_text("Starting")
+    assert Pipeline.objects.count() == page.locator("tbody tr").count() or page.locator("tbody tr").count() == 25
+
+
+def test_the_log_follows_and_pauses_when_scrolled(page: Page, tmp_path: Path) -> None:
+    run = world.run("running", root=tmp_path, steps=200, age=timedelta(seconds=60))
+    open_run(page, run)
+    log = page.locator("[data-log-view]")
+    expect(log.locator("li").last).to_contain_text("step:200")
+    run.say("the newest line\n")
+    expect(log.locator("li").last).to_contain_text("the newest line")
+    at_end = "v => v.scrollHeight - v.scrollTop - v.clientHeight < 24"
+    assert log.evaluate(at_end)
+    log.evaluate("v => v.scrollTop = 0")
+    expect(page.get_by_label("Follow")).not_to_be_checked()
+    run.say("one more\n")
+    expect(log.locator("li").last).to_contain_text("one more")
+    assert log.evaluate("v => v.scrollTop") == 0
+    page.get_by_label("Follow").check()
+    assert log.evaluate(at_end)
+    page.fill("[data-log-search]", "step:17 ")
+    expect(page.locator("[data-log-hits]")).to_have_text("1 of 1")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download").click()
+    text = Path(download.value.path()).read_text()
+    assert text.endswith("one more\n")
+    assert text.startswith("step:1 ")
+
+
+def test_the_socket_opens_on_every_load(page: Page, tmp_path: Path) -> None:
+    run = world.run("running", root=tmp_path, steps=5, age=timedelta(seconds=10))
+    opened = 0
+    for _ in range(40):
+        page.goto(f"/jobs/{run.job.pk}/")
+        page.wait_for_function("document.documentElement.dataset.live === 'on'", timeout=5000)
+        opened += 1
+    assert opened == 40
+
+
+def test_six_charts_take_a_point_within_a_frame(page: Page, tmp_path: Path) -> None:
+    run = world.run("running", root=tmp_path, steps=200, age=timedelta(seconds=60))
+    open_run(page, run)
+    page.click("details.chooser > summary")
+    for box in page.locator("[data-chooser] input:not(:checked)").all()[:6]:
+        box.check()
+    expect(page.locator("metric-chart canvas")).to_have_count(6)
+    times = page.evaluate(
+        """async () => {
+          const frame = () => new Promise(requestAnimationFrame);
+          const names = [...document.querySelectorAll('metric-chart')].map((c) => c.getAttribute('name'));
+          const times = [];
+          for (let step = 1000; step < 1060; step += 1) {
+            const points = Object.fromEntries(names.map((name) => [name, [[step, Math.random()]]]));
+            await frame();
+            const start = performance.now();
+            dispatchEvent(new CustomEvent('points', { detail: { points, cursor: 0 } }));
+            await new Promise((done) => requestAnimationFrame(() => queueMicrotask(done)));
+            const waited = performance.now();
+            await 0;
+            times.push(Math.min(waited - start, performance.now() - start));
+          }
+          return times.sort((a, b) => a - b);
+        }"""
+    )
+    assert times[int(len(times) * 0.95)] <= 40
