@@ -28,10 +28,12 @@ from django.conf import settings  # noqa: E402  the sandbox stands first
 # Pages are tested as they are in the tree, without a collectstatic before; fast hashes, as no test guesses passwords.
 settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-if not os.environ.get("ANNEAL_DATABASE_URL"):
-    # In a file, as in life: a database in memory locks differently, and threads could not share it.
-    settings.DATABASES["default"]["TEST"] = {"NAME": str(SANDBOX / "test.sqlite3")}
 django.setup()
+# xdist's workers inherit the environment. With this name in it they would read the settings before they have come
+# here, with our sandbox instead of their own.
+del os.environ["DJANGO_SETTINGS_MODULE"]
+# What xdist starts inherits the environment, and pytest-django would read the settings there before this file.
+del os.environ["DJANGO_SETTINGS_MODULE"]
 
 import redis  # noqa: E402
 
