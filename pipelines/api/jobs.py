@@ -40,7 +40,9 @@ class NewJob(StrictSerializer):
 
 class Rerun(StrictSerializer):
     overrides = serializers.DictField(
-        child=serializers.JSONField(allow_null=True), required=False, help_text="On top of the run's own; null drops one."
+        child=serializers.JSONField(allow_null=True),
+        required=False,
+        help_text="On top of the run's own; null drops one.",
     )
 
 

@@ -1,5 +1,6 @@
 """Train a model: compile the recipe, run the trainer, follow its metrics, judge the completion contract."""
 
+from dataclasses import replace
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -12,7 +13,10 @@ from monitoring import selectors as monitoring
 from monitoring.services.sync import open_segment, sync_stream
 from pipelines.folders import run_folder
 from pipelines.models import Attempt, Job, Stage
-from pipelines.recipes.compiler import DatasetRef, Place, RecipeSpec, compile_recipe
+from pipelines.recipe_selectors import spec_of
+from pipelines.recipes.compiler import compile_recipe
+from pipelines.recipes.spec import Place, RecipeError
+from pipelines.services.recipes import reference, refusal
 from platform_runtime.contract import Command
 from platform_site.common.errors import Invalid
 from platform_site.common.queues import TRAINING
@@ -20,18 +24,6 @@ from platform_site.common.queues import TRAINING
 from .base import Verdict
 
 STOP_GRACE_S = 15.0
-
-
-def spec_of(job: Job) -> RecipeSpec:
-    """The recipe as this job runs it: the revision's parameters with the job's overrides on top."""
-    revision = job.recipe_revision
-    return RecipeSpec(
-        slug=revision.recipe.slug,
-        algorithm=revision.recipe.algorithm,
-        trainer=revision.recipe.trainer,
-        base_model=revision.base_model,
-        params={**revision.params, **job.overrides},
-    )
 
 
 class TrainModel:
@@ -50,25 +42,20 @@ class TrainModel:
         if job.dataset_version is None:
             raise Invalid(_("The run has no dataset."), fields={"dataset": _("missing")})
         folder = run_folder(attempt)
-        compiled = compile_recipe(
-            spec_of(job),
-            DatasetRef(
-                path=path_on(attempt.host, job.dataset_version, transport),
-                rows=job.dataset_version.rows,
-                kind=job.dataset_version.dataset.kind,
-                sha256=job.dataset_version.sha256,
-            ),
-            Place(
-                python=environment.python,
-                runtime_path=ensure_runtime(attempt.host, transport),
-                attempt_folder=folder.path,
-                checkpoint_folder=folder.checkpoints,
-                uuid=str(stage.id),
-                cuda=False,
-                gpus=0,
-                resume_from=None,
-            ),
-        )
+        try:
+            compiled = compile_recipe(
+                spec_of(job.recipe_revision).merged(job.overrides),
+                replace(reference(job.dataset_version), path=path_on(attempt.host, job.dataset_version, transport)),
+                Place(
+                    python=environment.python,
+                    runtime_path=ensure_runtime(attempt.host, transport),
+                    attempt_folder=folder.path,
+                    checkpoint_folder=folder.checkpoints,
+                    uuid=str(stage.id),
+                ),
+            )
+        except RecipeError as error:
+            raise refusal(error.problems, job.overrides) from error
         open_segment(stage.id, attempt=attempt.number, path=folder.metrics, resumed_from=attempt.resumed_from_step)
         transport.write(folder.config, compiled.config_yaml.encode())
         Job.objects.filter(pk=job.pk).update(

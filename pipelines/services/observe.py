@@ -98,9 +98,7 @@ def _take_lease(host_id: int, me: str) -> bool:
     free = Q(observer_until=None) | Q(observer_until__lt=now)
     due = Q(retry_at=None) | Q(retry_at__lte=now)
     return (
-        Host.objects.filter(free, due, pk=host_id).update(
-            observer=me, observer_until=now + timedelta(seconds=LEASE_S)
-        )
+        Host.objects.filter(free, due, pk=host_id).update(observer=me, observer_until=now + timedelta(seconds=LEASE_S))
         == 1
     )
 

@@ -198,8 +198,12 @@ def told(problem: Problem) -> str:
 def refuse(problems: Iterable[Problem], overrides: Mapping[str, Json] | None = None) -> None:
     """Raises Invalid if there are any: all of them, each at its field."""
     problems = list(problems)
-    if not problems:
-        return
+    if problems:
+        raise refusal(problems, overrides)
+
+
+def refusal(problems: Iterable[Problem], overrides: Mapping[str, Json] | None = None) -> Invalid:
+    """The error that tells at least one problem."""
     fields: dict[str, list[str]] = {}
     for problem in problems:
         where = problem.key
@@ -208,7 +212,7 @@ def refuse(problems: Iterable[Problem], overrides: Mapping[str, Json] | None = N
         hint = " " + _("Did you mean %(meant)s?") % {"meant": problem.suggestion} if problem.suggestion else ""
         fields.setdefault(where, []).append(told(problem) + hint)
     first, messages = next(iter(fields.items()))
-    raise Invalid(f"{first}: {messages[0]}", fields, code="invalid_recipe")
+    return Invalid(f"{first}: {messages[0]}", fields, code="invalid_recipe")
 
 
 FIELDS: Final = frozenset({"algorithm", "trainer", "base_model", "dataset", "params"})

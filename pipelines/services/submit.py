@@ -13,9 +13,10 @@ from monitoring.models import Stream
 from pipelines.kinds.train_model import TrainModel
 from pipelines.messages import send_dispatch
 from pipelines.models import Job, Pipeline, Recipe, RecipeRevision, Stage
-from pipelines.recipes.spec import DatasetRef, Problem, RecipeSpec
+from pipelines.recipe_selectors import spec_of
 from pipelines.recipes.validate import check
 from pipelines.services.advance import advance
+from pipelines.services.recipes import reference, refuse
 from pipelines.states import PipelineEvent
 from pipelines.transitions import move_pipeline
 from platform_site.common import audit
@@ -140,35 +141,13 @@ def _host(user: User, name: str | None) -> Host | None:
 
 def _check(user: User, revision: RecipeRevision, version: DatasetVersion, overrides: dict[str, Any]) -> None:
     """The recipe with its overrides must be what the trainer takes."""
-    recipe = revision.recipe
-    spec = RecipeSpec(
-        slug=recipe.slug,
-        algorithm=recipe.algorithm,
-        trainer=recipe.trainer,
-        base_model=revision.base_model,
-        params={**revision.params, **overrides},
-    )
     checked = check(
-        spec,
-        dataset=DatasetRef(path="", rows=version.rows, kind=version.dataset.kind, sha256=version.sha256),
+        spec_of(revision).merged(overrides),
+        dataset=reference(version),
         admin=role_of(user) == Role.ADMIN,
         inherited=revision.params,
     )
-    if checked.errors:
-        fields = {
-            (f"overrides.{problem.key}" if problem.key in overrides else problem.key): _told(problem)
-            for problem in checked.errors
-        }
-        first = checked.errors[0]
-        raise Invalid(f"{first.key}: {_told(first)}", fields=fields, code="invalid_recipe")
-
-
-def _told(problem: Problem) -> str:
-    """A problem in the reader's language, with what was probably meant."""
-    message = _(problem.template) % problem.values if problem.values else _(problem.template)
-    if problem.suggestion:
-        message += " " + _("Did you mean %(suggestion)s?") % {"suggestion": problem.suggestion}
-    return message
+    refuse(checked.errors, overrides)
 
 
 def _create(
