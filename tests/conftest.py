@@ -29,9 +29,6 @@ from django.conf import settings  # noqa: E402  the sandbox stands first
 settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 django.setup()
-# xdist's workers inherit the environment. With this name in it they would read the settings before they have come
-# here, with our sandbox instead of their own.
-del os.environ["DJANGO_SETTINGS_MODULE"]
 # What xdist starts inherits the environment, and pytest-django would read the settings there before this file.
 del os.environ["DJANGO_SETTINGS_MODULE"]
 
