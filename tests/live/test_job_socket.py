@@ -3,7 +3,6 @@
 import re
 from html import unescape
 from typing import Any
-from uuid import uuid4
 
 import orjson
 import pytest
@@ -169,7 +168,13 @@ def test_bad_input_is_told_and_closed(run: Run, lines: Lines, alice: User, query
 
 
 @pytest.mark.parametrize(
-    "path", [f"/ws/monitoring/{uuid4()}/live/", "/ws/monitoring/nothing/live/", "/ws/else/", "/ws/monitoring/"]
+    "path",
+    [
+        "/ws/monitoring/123e4567-e89b-42d3-a456-426614174000/live/",
+        "/ws/monitoring/nothing/live/",
+        "/ws/else/",
+        "/ws/monitoring/",
+    ],
 )
 def test_unknown_runs_and_addresses_are_4404(lines: Lines, alice: User, path: str) -> None:
     seen, closed = lines.program(path, alice).close_code()

@@ -34,7 +34,7 @@ def _manage(data: Path, *arguments: str, **env: str) -> subprocess.CompletedProc
         ("ANNEAL_TIME_ZONE", "../etc/passwd", "not a time zone"),
         ("ANNEAL_SECRET_KEY", "short", "fewer than 32"),
         ("ANNEAL_FERNET_KEYS", "nonsense", "32 bytes"),
-        ("ANNEAL_FERNET_KEYS", f"{environ.new_fernet_key()},bad", "32 bytes"),
+        ("ANNEAL_FERNET_KEYS", "A" * 43 + "=,bad", "32 bytes"),
         ("ANNEAL_DATABASE_URL", "mysql://u:hunter2@h/d", "postgresql://"),
         ("ANNEAL_DATABASE_URL", "postgresql:///nohost", "names no host"),
         ("ANNEAL_REDIS_URL", "http://hunter2@h", "redis://"),

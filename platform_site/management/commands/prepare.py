@@ -3,6 +3,7 @@
 All in one process, as each start of Django costs a second.
 """
 
+import io
 import logging
 import os
 import secrets
@@ -30,7 +31,7 @@ class Command(BaseCommand):
         logging.getLogger("platform_site.common.live").setLevel(logging.ERROR)
         call_command("migrate", interactive=False, verbosity=0)
         ensure_roles()
-        call_command("install_builtins", verbosity=0)
+        call_command("install_builtins", stdout=io.StringIO())  # what it made interests nobody here
         file = Path(settings.DATA_DIR) / "admin_password"
         password = first_admin(file)
         if password:
