@@ -110,7 +110,10 @@ class NewRunForm(forms.Form):
         super().__init__(*args, **kwargs)
         for name, choices in (
             ("recipe", [(r.slug, f"{r.name} · {r.get_algorithm_display()}") for r in recipes]),
-            ("dataset", [("", _("The recipe's own")), *((d.slug, f"{d.name} · {d.get_kind_display()}") for d in datasets)]),
+            (
+                "dataset",
+                [("", _("The recipe's own")), *((d.slug, f"{d.name} · {d.get_kind_display()}") for d in datasets)],
+            ),
             ("host", [("", _("Any free host")), *((h.name, h.name) for h in hosts)]),
         ):
             field_ = self.fields[name]

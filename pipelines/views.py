@@ -284,7 +284,9 @@ def recipe(request: HttpRequest, slug: str) -> HttpResponse:
     found = _recipes(request.user).filter(slug=slug).select_related("created_by", "derived_from").first()
     if found is None:
         raise NotFound(_("There is no such recipe."))
-    revisions = list(found.revisions.select_related("dataset", "created_by").annotate(runs=Count("jobs")).order_by("-number"))
+    revisions = list(
+        found.revisions.select_related("dataset", "created_by").annotate(runs=Count("jobs")).order_by("-number")
+    )
     wanted = request.GET.get("revision", "")
     shown = next((r for r in revisions if str(r.number) == wanted), None) or (revisions[0] if revisions else None)
     recent = selectors.jobs_for(request.user).filter(recipe_revision__recipe=found).order_by("-created_at")[:5]

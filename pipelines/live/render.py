@@ -59,9 +59,7 @@ def jobs() -> QuerySet[Job]:
     ).prefetch_related(Prefetch("stage__attempts", Attempt.objects.select_related("host").order_by("number")))
 
 
-def job_state(
-    job_id: UUID, readers: Iterable[Reader], known: tuple[object, ...] | None
-) -> JobState | None:
+def job_state(job_id: UUID, readers: Iterable[Reader], known: tuple[object, ...] | None) -> JobState | None:
     """None when the job is gone. `known` is the shape that all readers have: with the same one only the progress
     is rendered."""
     job = jobs().filter(pk=job_id).first()
@@ -135,9 +133,7 @@ def training_state(languages: Iterable[str]) -> tuple[dict[str, Any], dict[str, 
     for language in languages:
         with translation.override(language):
             context = {"training": training.state(host), "language": language}
-            html[language] = partial(
-                "#training-banner", render_to_string("partials/_training_banner.html", context)
-            )
+            html[language] = partial("#training-banner", render_to_string("partials/_training_banner.html", context))
     state = training.state(host)
     message = {"type": "environment", "status": state.status, "percent": state.percent, "message": state.message}
     return message, html
