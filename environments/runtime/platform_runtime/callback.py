@@ -5,7 +5,6 @@ is used when it is there. The trainer is held for microseconds and never by an e
 written is told once in the trainer's log, and dropped.
 """
 
-import contextlib
 import errno
 import json
 import logging
@@ -143,20 +142,23 @@ class PlatformCallback(TrainerCallback):
 
     def step(self, step: int, metrics: Mapping[str, Any]) -> None:
         now = clock()
-        anomaly: Anomaly | None = None
+        line, anomaly = b"", None
         try:
             # The sum is finite when all are, and refuses what is no number: one pass in C over the values. What
-            # orjson does not know (a numpy scalar, a tensor) it refuses.
+            # orjson does not know (a numpy scalar, a tensor) it refuses. Whatever it is, it is looked at again.
             if isfinite(sum(metrics.values())) and (anomaly := self._look(step, metrics)) is None:
                 line = _dump({"v": VERSION, "step": step, "time": now, "metrics": metrics}, None, _OPTION)
-            else:
-                line, anomaly = self._careful_line(step, now, metrics, anomaly)
         except Exception:
-            line, anomaly = self._careful_line(step, now, metrics, anomaly)
+            anomaly = None
         try:
+            if not line:
+                line, anomaly = self._careful_line(step, now, metrics, anomaly)
             if self._torn or write(self._file, line) != len(line):
                 self._mend(line)
         except OSError as error:
+            self._retry(line, error)
+        except Exception as error:
+            # Never the training's concern, whatever was logged.
             self._drop(error)
         self._step, self._updated_at = step, now
         if anomaly is not None:
@@ -208,13 +210,22 @@ class PlatformCallback(TrainerCallback):
         if written <= len(line):
             self._drop(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
-    def _drop(self, error: OSError) -> None:
-        """A line that could not be written. A file that could not be opened is tried again at the next."""
+    def _retry(self, line: bytes, error: OSError) -> None:
+        """For a file that could not be opened until now."""
+        if self._file == _NO_FILE:
+            try:
+                self._open()
+                if self._torn or write(self._file, line) != len(line):
+                    self._mend(line)
+                return
+            except OSError as later:
+                error = later
+        self._drop(error)
+
+    def _drop(self, error: Exception) -> None:
+        """A line that cannot be written is lost; that is told, once."""
         self.dropped += 1
         self._complain("metrics", error)
-        if self._file == _NO_FILE:
-            with contextlib.suppress(OSError):
-                self._open()
 
     def _keep_status(self) -> None:
         """The thread: at most once a second while steps come, every few seconds as a heartbeat otherwise."""
@@ -244,7 +255,7 @@ class PlatformCallback(TrainerCallback):
             except OSError as error:
                 self._complain("status", error)
 
-    def _complain(self, what: str, error: OSError) -> None:
+    def _complain(self, what: str, error: Exception) -> None:
         """Once for each file: a full disk would otherwise say so at every step."""
         if what not in self._complained:
             self._complained.add(what)

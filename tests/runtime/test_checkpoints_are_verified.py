@@ -1,0 +1,152 @@
+"""A checkpoint counts only when all of it is there; nothing is unpickled to find out."""
+
+import json
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from platform_runtime import checkpoints
+
+
+class Bomb:
+    """Goes off when unpickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (pytest.fail, ("a checkpoint was unpickled",))
+
+
+def write_shard(path: Path) -> None:
+    """The shape of what torch.save writes: a zip archive, stored, with a pickle and the tensors' bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(Bomb()))
+        archive.writestr("archive/data/0", b"\1" * 4000)
+        archive.writestr("archive/data/1", b"\2" * 4000)
+        archive.writestr("archive/version", b"3\n")
+
+
+def write_safetensors(path: Path, size: int = 64) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = json.dumps({"weight": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(size))
+
+
+def write_step(root: Path, step: int, *, world: int = 2, role: str = "") -> Path:
+    folder = root / f"global_step_{step}"
+    for kind in ("model", "optim", "extra_state"):
+        for rank in range(world):
+            write_shard(folder / role / f"{kind}_world_size_{world}_rank_{rank}.pt")
+    write_shard(folder / "data_0.pt")
+    (folder / role / "huggingface").mkdir()
+    (folder / role / "huggingface" / "config.json").write_text("{}")
+    return folder
+
+
+def test_a_whole_checkpoint_is_good(tmp_path: Path) -> None:
+    write_step(tmp_path, 4)
+    write_step(tmp_path, 12)
+    found = checkpoints.survey(str(tmp_path))
+    assert (found.step, found.ok, found.why) == (12, True, "")
+
+
+def test_no_folder_and_an_empty_folder_have_no_checkpoint(tmp_path: Path) -> None:
+    for folder in (tmp_path / "missing", tmp_path):
+        found = checkpoints.survey(str(folder))
+        assert (found.step, found.ok, found.why) == (None, False, "no checkpoint was written")
+
+
+def cut(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def hole(path: Path) -> None:
+    """As after a crash of the machine: the length is right, the beginning was never written."""
+    content = path.read_bytes()
+    path.write_bytes(bytes(2048) + content[2048:])
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize("name", ["model_world_size_2_rank_1.pt", "optim_world_size_2_rank_0.pt", "data_0.pt"])
+@pytest.mark.parametrize(("damage", "said"), [(cut, "zip"), (hole, "where it should be")])
+def test_a_damaged_newest_checkpoint_leaves_the_one_before(
+    tmp_path: Path, name: str, damage: Callable[[Path], None], said: str
+) -> None:
+    write_step(tmp_path, 4)
+    damage(write_step(tmp_path, 12) / name)
+    found = checkpoints.survey(str(tmp_path))
+    assert (found.step, found.ok) == (4, False)
+    assert found.why.startswith("step 12: ")
+    assert name in found.why
+    assert said in found.why
+
+
+def test_every_rank_must_be_there(tmp_path: Path) -> None:
+    folder = write_step(tmp_path, 4, world=3)
+    remove(folder / "model_world_size_3_rank_1.pt")
+    found = checkpoints.survey(str(tmp_path))
+    assert (found.step, found.ok) == (None, False)
+    assert found.why == "step 4: model: no file of rank 1 of 3"
+
+
+def test_world_sizes_must_not_mix(tmp_path: Path) -> None:
+    write_step(tmp_path, 4, world=2)
+    write_shard(tmp_path / "global_step_4/model_world_size_1_rank_0.pt")
+    assert "world sizes" in checkpoints.survey(str(tmp_path)).why
+
+
+def test_weights_must_be_there(tmp_path: Path) -> None:
+    (tmp_path / "global_step_3").mkdir()
+    assert checkpoints.survey(str(tmp_path)).why == "step 3: holds no weights"
+
+
+def test_actor_and_critic_are_looked_at_apart(tmp_path: Path) -> None:
+    write_step(tmp_path, 4, role="actor")
+    assert checkpoints.survey(str(tmp_path)).ok
+    write_shard(tmp_path / "global_step_4/critic/model_world_size_2_rank_0.pt")
+    assert "rank 1 of 2" in checkpoints.survey(str(tmp_path)).why
+
+
+def test_whole_weights_in_safetensors_count_as_well(tmp_path: Path) -> None:
+    weights = tmp_path / "global_step_4/huggingface/model.safetensors"
+    write_safetensors(weights)
+    assert checkpoints.survey(str(tmp_path)).ok
+    cut(weights)
+    assert "model.safetensors" in checkpoints.survey(str(tmp_path)).why
+
+
+def test_an_index_must_not_name_what_is_missing(tmp_path: Path) -> None:
+    folder = tmp_path / "global_step_4/huggingface"
+    write_safetensors(folder / "model-00001-of-00002.safetensors")
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "model-00002-of-00002.safetensors" in checkpoints.survey(str(tmp_path)).why
+    write_safetensors(folder / "model-00002-of-00002.safetensors")
+    assert checkpoints.survey(str(tmp_path)).ok
+
+
+@given(content=st.binary(max_size=600), name=st.sampled_from(["m.safetensors", "model_world_size_1_rank_0.pt"]))
+def test_no_content_makes_it_fall_over(tmp_path_factory: pytest.TempPathFactory, content: bytes, name: str) -> None:
+    folder = tmp_path_factory.mktemp("step") / "global_step_1"
+    target = folder / ("huggingface" if name.startswith("m.") else ".") / name
+    target.parent.mkdir(parents=True)
+    target.write_bytes(content)
+    assert isinstance(checkpoints.survey(str(folder.parent)).ok, bool)
+
+
+@pytest.mark.parametrize("cut_at", range(0, 9000, 500))
+def test_no_prefix_of_a_shard_is_good(tmp_path: Path, cut_at: int) -> None:
+    folder = write_step(tmp_path, 1, world=1)
+    shard = folder / "model_world_size_1_rank_0.pt"
+    content = shard.read_bytes()
+    shard.write_bytes(content[: min(cut_at, len(content) - 1)])
+    assert not checkpoints.survey(str(tmp_path)).ok
