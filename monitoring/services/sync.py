@@ -8,12 +8,12 @@ syncs at the same time one wins each batch, and the other goes on from there.
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, OuterRef, Subquery
 from django.utils import timezone
 
 from environments.transports import Transport
@@ -53,6 +53,8 @@ class _Place:
     generation: int
     fingerprint: str
     skip_from: int | None
+    first_step: int | None
+    last_step: int | None
 
 
 def open_segment(stream_id: UUID, *, attempt: int, path: str, resumed_from: int | None = None) -> Segment:
@@ -88,16 +90,17 @@ def sync_stream(stream_id: UUID, transport: Transport) -> SyncResult:
         bad_lines += bad
         if new or bad or new_offset != old_offset:
             logger.info("Job %s: synced %d (offset %d -> %d)", stream_id, new, old_offset, new_offset)
-    if latest is not None:
-        _sync_status(stream_id, latest.path, transport)
-    stream = Stream.objects.filter(pk=stream_id).values("last_step", "has_anomaly").first() or {}
+    if latest is None:
+        return SyncResult()
+    stream = Stream.objects.get(pk=stream_id)
+    flagged = _sync_status(stream, latest.path, transport)
     return SyncResult(
         new_steps,
         old_offset,
         new_offset,
         bad_lines,
-        last_step=stream.get("last_step"),
-        has_anomaly=bool(stream.get("has_anomaly")),
+        last_step=stream.last_step,
+        has_anomaly=stream.has_anomaly or flagged,
     )
 
 
@@ -124,7 +127,7 @@ def _sync_segment(segment: Segment, transport: Transport) -> tuple[int, int, int
             break
         if found.size < place.offset or not _same_file(place.fingerprint, found.inode, data[:tail]):
             # Cut, replaced or rotated: a new generation, read from the start. What it repeats changes nothing.
-            new_place = _Place(0, place.generation + 1, "", None)
+            new_place = replace(place, offset=0, generation=place.generation + 1, fingerprint="", skip_from=None)
             place = new_place if _move(segment.pk, place, new_place) else _fresh(segment)
             logger.warning("Job %s: %s was replaced or cut; reading it anew", segment.stream_id, segment.path)
             continue
@@ -132,13 +135,16 @@ def _sync_segment(segment: Segment, transport: Transport) -> tuple[int, int, int
         if not parsed.consumed:
             break
         end = tail + parsed.consumed
-        after = _Place(
-            place.offset + parsed.consumed,
-            place.generation,
-            _fingerprint(found.inode, data[max(0, end - TAIL) : end]),
-            parsed.skip_from,
+        steps = lines.merge(parsed.lines)
+        after = replace(
+            place,
+            offset=place.offset + parsed.consumed,
+            fingerprint=_fingerprint(found.inode, data[max(0, end - TAIL) : end]),
+            skip_from=parsed.skip_from,
+            first_step=min((*steps, *_given(place.first_step)), default=None),
+            last_step=max((*steps, *_given(place.last_step)), default=None),
         )
-        new = _commit(segment, place, after, parsed)
+        new = _commit(segment, place, after, parsed, steps)
         if new is None:
             place = _fresh(segment)
             continue
@@ -150,9 +156,10 @@ def _sync_segment(segment: Segment, transport: Transport) -> tuple[int, int, int
     return new_steps, bad_lines, place.offset
 
 
-def _commit(segment: Segment, before: _Place, after: _Place, parsed: lines.Parsed) -> int | None:
+def _commit(
+    segment: Segment, before: _Place, after: _Place, parsed: lines.Parsed, steps: dict[int, lines.Step]
+) -> int | None:
     """One batch in one transaction: how many new steps, or None when another sync was first."""
-    steps = lines.merge(parsed.lines)
     with transaction.atomic():
         if not _move(segment.pk, before, after):
             return None
@@ -160,12 +167,10 @@ def _commit(segment: Segment, before: _Place, after: _Place, parsed: lines.Parse
             _keep_bad(segment.pk, after.generation, parsed.bad)
         if not steps and not parsed.dropped:
             return 0
-        stream = Stream.objects.select_for_update().get(pk=segment.stream_id)
+        stream = _locked(segment.stream_id)
         names, refused = lines.admit(steps, stream.names)
         warnings = _with_warnings(stream.warnings, refused, parsed.dropped)
         written = tables.write(segment.pk, steps, stream.version + 1)
-        if steps:
-            _extend(segment.pk, min(steps), max(steps))
         if not written.changed and warnings == stream.warnings:
             return 0
         version = stream.version + 1
@@ -173,9 +178,10 @@ def _commit(segment: Segment, before: _Place, after: _Place, parsed: lines.Parse
             "version": version,
             "names": names,
             "warnings": warnings,
-            "last_step": _last_step(stream.pk),
             "updated_at": timezone.now(),
         }
+        if segment.attempt == stream.latest_attempt:
+            changes["last_step"] = after.last_step if after.last_step is not None else segment.resumed_from
         for _, step in sorted(steps.items()):
             if step.anomaly is not None:
                 changes |= {
@@ -197,14 +203,17 @@ def _move(segment_id: int, before: _Place, after: _Place) -> bool:
             generation=after.generation,
             fingerprint=after.fingerprint,
             skip_from=after.skip_from,
+            first_step=after.first_step,
+            last_step=after.last_step,
         )
         == 1
     )
 
 
-def _extend(segment_id: int, first: int, last: int) -> None:
-    Segment.objects.filter(Q(first_step=None) | Q(first_step__gt=first), pk=segment_id).update(first_step=first)
-    Segment.objects.filter(Q(last_step=None) | Q(last_step__lt=last), pk=segment_id).update(last_step=last)
+def _locked(stream_id: UUID) -> Any:
+    """The stream, held until the transaction ends, with the number of its `latest_attempt`."""
+    latest = Segment.objects.filter(stream_id=OuterRef("pk")).order_by("-attempt").values("attempt")[:1]
+    return Stream.objects.select_for_update().annotate(latest_attempt=Subquery(latest)).get(pk=stream_id)
 
 
 def _keep_bad(segment_id: int, generation: int, bad: list[lines.Bad]) -> None:
@@ -244,27 +253,28 @@ def _warn(stream_id: UUID, warning: dict[str, Any]) -> None:
         _announce(stream_id, version)
 
 
-def _sync_status(stream_id: UUID, metrics_path: str, transport: Transport) -> None:
-    """What the status file says of target and anomaly. It is a hint: the rows say the same in more detail."""
+def _sync_status(stream: Stream, metrics_path: str, transport: Transport) -> bool:
+    """Take over what the status file says of target and anomaly; whether it tells of one. It is a hint: the rows
+    say the same in more detail."""
     try:
         body = json.loads(transport.read(status_path(metrics_path), 0, STATUS_LIMIT))
     except (FileNotFoundError, ValueError, RecursionError):
-        return
+        return False
     if not isinstance(body, dict):
-        return
-    stream = Stream.objects.get(pk=stream_id)
+        return False
     changes: dict[str, Any] = {}
     target = body.get("target_step")
     if type(target) is int and 0 < target <= MAX_TARGET and target != stream.target_step:
         changes["target_step"] = target
-    if body.get("has_anomaly") is True and not stream.has_anomaly:
+    flagged = body.get("has_anomaly") is True
+    if flagged and not stream.has_anomaly:
         anomaly = lines.anomaly_of({"type": body.get("anomaly_type"), "message": body.get("anomaly_message")})
         changes |= {"has_anomaly": True, "anomaly_type": anomaly.type, "anomaly_message": anomaly.message}
-    if not changes:
-        return
-    with transaction.atomic():
-        Stream.objects.filter(pk=stream_id).update(version=F("version") + 1, **changes)
-        _announce(stream_id, Stream.objects.values_list("version", flat=True).get(pk=stream_id))
+    if changes:
+        with transaction.atomic():
+            Stream.objects.filter(pk=stream.pk).update(version=F("version") + 1, **changes)
+            _announce(stream.pk, Stream.objects.values_list("version", flat=True).get(pk=stream.pk))
+    return flagged
 
 
 def _last_step(stream_id: UUID) -> int | None:
@@ -280,7 +290,18 @@ def _announce(stream_id: UUID, version: int) -> None:
 
 
 def _place_of(segment: Segment) -> _Place:
-    return _Place(segment.offset, segment.generation, segment.fingerprint, segment.skip_from)
+    return _Place(
+        segment.offset,
+        segment.generation,
+        segment.fingerprint,
+        segment.skip_from,
+        segment.first_step,
+        segment.last_step,
+    )
+
+
+def _given(step: int | None) -> tuple[int, ...]:
+    return () if step is None else (step,)
 
 
 def _fresh(segment: Segment) -> _Place:

@@ -164,8 +164,8 @@ class Run:
             kind="train_model",
             queue="training",
             host=self.host,
-            status=StageStatus.RUNNING,
-            started_at=now,
+            # The observer calls it running once it sees the runner; a running stage without one would be lost.
+            status=StageStatus.STARTING if with_runner else StageStatus.RUNNING,
             changed_at=now,
         )
         self.attempt = Attempt.objects.create(
@@ -175,7 +175,6 @@ class Run:
             folder=attempt_path(self.host.root, self.id, 1),
             launch_token=secrets.token_hex(16),
             sent_at=now,
-            started_at=now,
         )
         Job.objects.create(
             id=self.id,
