@@ -1,9 +1,10 @@
 """The pages of runs and recipes: parse, authorise, one selector or service, respond."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Any, Final
 from uuid import UUID
 
+from asgiref.sync import sync_to_async
 from django.contrib import messages
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.core.paginator import Paginator
@@ -25,7 +26,7 @@ from . import selectors
 from .forms import NewRunForm, Overrides, tell
 from .models import Job, Recipe, RecipeRevision, Stage
 from .services.cancel import cancel_stage
-from .services.logs import read_log
+from .services.logs import LogPiece, read_log
 from .services.submit import rerun_job, submit_job
 from .states import STAGE_TERMINAL
 
@@ -207,27 +208,18 @@ def job_log(request: HttpRequest, job_id: UUID) -> StreamingHttpResponse:
     """The whole output as a file."""
     found = selectors.job_for(request.user, job_id)
     # The first piece is read before the answer begins, so that a host that is away gives an error page.
-    pieces = _log_pieces(found.stage)
-    first = next(pieces, "")
-    response = StreamingHttpResponse(_then(first, pieces), content_type="text/plain; charset=utf-8")
+    first = read_log(found.stage, offset=0, limit=LOG_PIECE)
+    response = StreamingHttpResponse(_log_pieces(found.stage, first), content_type="text/plain; charset=utf-8")
     name = slugify(found.name) or "run"
     response["Content-Disposition"] = f'attachment; filename="{name}-{str(found.pk)[:8]}.log"'
     return response
 
 
-def _log_pieces(stage: Stage) -> Iterator[str]:
-    offset = 0
-    while True:
-        piece = read_log(stage, offset=offset, limit=LOG_PIECE)
-        if not piece.text:
-            return
+async def _log_pieces(stage: Stage, piece: LogPiece) -> AsyncIterator[str]:
+    """Asynchronous, because the server would read a plain iterator to its end before it sends anything."""
+    while piece.text:
         yield piece.text
-        offset = piece.next_offset
-
-
-def _then(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
+        piece = await sync_to_async(read_log)(stage, offset=piece.next_offset, limit=LOG_PIECE)
 
 
 # --- Recipes ------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A real Chromium looking at a real server: uvicorn with the platform's own application, in a thread of the tests.
+"""A real Chromium looking at a real server: the platform's own web process.
 
 Where there is no Chromium these tests are skipped, with that reason; where CI is set they fail instead.
 """
@@ -6,7 +6,8 @@ Where there is no Chromium these tests are skipped, with that reason; where CI i
 import os
 import shutil
 import socket
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,27 +15,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import pytest
-import uvicorn
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection, connections
 from django.test.utils import setup_databases, teardown_databases
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
-from platform_site import assets
+from platform_site import assets, translations
 from platform_site.common.roles import Role
 
 from . import world
 
-# Static files straight from the tree, without a collectstatic before.
-settings.WHITENOISE_USE_FINDERS = True
-settings.WHITENOISE_AUTOREFRESH = True
-
-CHROMIUM: Final = next(
-    (path for path in ("/usr/bin/chromium", shutil.which("chromium"), shutil.which("google-chrome")) if path and Path(path).exists()),
-    None,
-)
+CHROMIUM: Final = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @dataclass
@@ -42,44 +36,33 @@ class Site:
     """The web process. `restart` cuts every connection, as a crash would."""
 
     port: int
-    server: uvicorn.Server | None = None
-    thread: threading.Thread | None = None
+    database: str
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        config = uvicorn.Config(
-            "platform_site.asgi:application", host="127.0.0.1", port=self.port, ws="websockets-sansio", lifespan="off",
-            log_config=None, access_log=False, timeout_graceful_shutdown=1,
-        )  # fmt: skip
-        self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.server.run, daemon=True)
-        self.thread.start()
-        deadline = time.monotonic() + 20
-        while not self.server.started:
+        argv = [sys.executable, "-m", "tests.browser.server", str(self.port), self.database]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(argv, cwd=settings.BASE_DIR, stdout=log, stderr=log)
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                if httpx.get(f"{self.url}/healthz").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            assert self.process.poll() is None, self.log.read_text()[-2000:]
             assert time.monotonic() < deadline, "the web server did not start"
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     def stop(self) -> None:
-        if self.server is not None and self.thread is not None:
-            self.server.should_exit = True
-            self.thread.join(20)
-
-    def restart(self) -> None:
-        self.stop()
-        self.start()
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Playwright's synchronous interface keeps an event loop in this thread; nothing of ours runs in it."""
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    try:
-        return (yield)
-    finally:
-        del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(20)
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +71,10 @@ def playwright() -> Iterator[Playwright]:
         reason = "there is no Chromium on this machine (Debian: apt install chromium)"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     with sync_playwright() as started:
+        # Its synchronous interface keeps an event loop in this thread, and Django would refuse to work beside one.
+        os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
         yield started
+        del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
 @pytest.fixture(scope="session")
@@ -100,12 +86,13 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def site(valkey_server: object) -> Iterator[Site]:
+def site(valkey_server: object, _test_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     assets.prepare()
+    translations.compile_all(settings.BASE_DIR / "locale")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    running = Site(port)
+    running = Site(port, str(connection.settings_dict["NAME"]), tmp_path_factory.mktemp("web") / "web.log")
     running.start()
     yield running
     running.stop()
@@ -167,7 +154,7 @@ def watched(context: BrowserContext) -> Seen:
 
 
 @pytest.fixture(scope="session")
-def _test_database(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+def _test_database(django_db_setup: None, playwright: Playwright, django_db_blocker: Any) -> Iterator[None]:
     """pytest-django makes the test database only when it sees tests that ask for one each; ours share one."""
     with django_db_blocker.unblock():
         there = "common_user" in connection.introspection.table_names()
@@ -194,4 +181,5 @@ def page(browser: Browser, site: Site, database: None) -> Iterator[Page]:
     with signed_in(browser, site) as context:
         seen = watched(context)
         yield seen.page
-        assert seen.complaints == []
+        # A refused form is answered with 422, which the browser mentions by itself.
+        assert [said for said in seen.complaints if "status of 422" not in said] == []
