@@ -1,7 +1,7 @@
 """The metrics of a run over HTTP. A job and its stream share one uuid."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
@@ -121,7 +121,7 @@ class FastJson(Json):
 
 
 class _StreamView(ApiView):
-    renderer_classes: ClassVar = [FastJson]
+    renderer_classes = (FastJson,)
 
     def stream(self, request: Request, job: UUID) -> tuple[Stream, list[Segment]]:
         """The run's stream and segments. Raises NotFound for what this user may not see."""

@@ -1,11 +1,18 @@
 """The addresses of sockets. The last one catches all others: it says that there is nothing."""
 
+from typing import Any
+
 from django.urls import re_path
 
 from . import consumers
 
+# Django's own type of a view answers with a response; Channels' router calls ASGI applications.
+_live: Any = consumers.live
+_updates: Any = consumers.updates
+_nowhere: Any = consumers.nowhere
+
 websocket_urlpatterns = [
-    re_path(r"^ws/monitoring/(?P<job>[^/]+)/live/?$", consumers.live),
-    re_path(r"^ws/updates/?$", consumers.updates),
-    re_path(r"", consumers.nowhere),
+    re_path(r"^ws/monitoring/(?P<job>[^/]+)/live/?$", _live),
+    re_path(r"^ws/updates/?$", _updates),
+    re_path(r"", _nowhere),
 ]

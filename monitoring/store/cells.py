@@ -14,14 +14,14 @@ from .lines import Value
 class Cell(NamedTuple):
     """One metric over a range of steps. `low` and `high` are None when no value was finite.
 
-    `count` values in all, `odd` of them not finite; the last of those stands in `odd_value` at `odd_step`.
+    `values` were logged, `odd` of them not finite; the last of those stands in `odd_value` at `odd_step`.
     """
 
     low: int | float | None
     high: int | float | None
     last: Value
     last_step: int
-    count: int
+    values: int
     odd: int = 0
     odd_step: int | None = None
     odd_value: str | None = None
@@ -49,7 +49,7 @@ def join(first: Cell, second: Cell) -> Cell:
         first.high if second.high is None else second.high if first.high is None else max(first.high, second.high),
         newer.last,
         newer.last_step,
-        first.count + second.count,
+        first.values + second.values,
         first.odd + second.odd,
         odd.odd_step,
         odd.odd_value,

@@ -172,21 +172,19 @@ def _load(line: bytes) -> Any:
 
 
 def _value(raw: object) -> Value | None:
-    kind = type(raw)
-    if kind is float:
-        number: float = raw  # type: ignore[assignment]  # kind says so, faster than isinstance
-        if math.isfinite(number):
-            return number
-        return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
-    if kind is int or kind is bool:
-        whole = int(raw)  # type: ignore[call-overload]  # see above
+    if isinstance(raw, float):
+        if math.isfinite(raw):
+            return raw
+        return "NaN" if math.isnan(raw) else "Infinity" if raw > 0 else "-Infinity"
+    if isinstance(raw, int):
+        whole = int(raw)  # True counts as 1
         if -(2**63) <= whole < 2**63:
             return whole
         try:
             return float(whole)
         except OverflowError:
             return "Infinity" if whole > 0 else "-Infinity"
-    return raw if kind is str and raw in NON_FINITE else None  # type: ignore[return-value]  # see above
+    return raw if isinstance(raw, str) and raw in NON_FINITE else None
 
 
 def _time(raw: object) -> float | None:

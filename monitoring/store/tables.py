@@ -118,9 +118,7 @@ def write(segment_id: int, steps: Mapping[int, Step], version: int) -> Written:
     return Written(sum(1 for step in changed if step not in beside), len(changed))
 
 
-def _merged(
-    segment_id: int, row: _Stored | None, step: Step, version: int
-) -> tuple[_Stored, dict[str, Value]] | None:
+def _merged(segment_id: int, row: _Stored | None, step: Step, version: int) -> tuple[_Stored, dict[str, Value]] | None:
     """The row as it must be now, with its values, or None when it already is."""
     kind, message = (step.anomaly.type, step.anomaly.message) if step.anomaly else ("", "")
     if row is None:
@@ -154,9 +152,7 @@ def _rows_of(cursor: CursorWrapper, segment_id: int, buckets: Sequence[int]) -> 
     found: dict[int, _Stored] = {}
     for some in _portions(grid.runs(buckets)):
         ranges = " OR ".join(["step BETWEEN %s AND %s"] * len(some))
-        edges = [
-            edge for first, last in some for edge in (first * grid.FACTOR, last * grid.FACTOR + grid.FACTOR - 1)
-        ]
+        edges = [edge for first, last in some for edge in (first * grid.FACTOR, last * grid.FACTOR + grid.FACTOR - 1)]
         cursor.execute(_SELECT_ROWS.format(ranges=ranges), [segment_id, *edges])
         for columns in cursor.fetchall():
             row = _Stored(*columns)
@@ -220,7 +216,7 @@ def count(ranges: Iterable[Range]) -> int:
     """How many steps are there. Steps that two ranges share count in both."""
     spans = _spans(ranges, grid.TOP)
     in_buckets = _buckets(spans).aggregate(rows=Sum("rows"))["rows"] or 0
-    return int(in_buckets) + _rows(spans).aggregate(rows=Count("pk"))["rows"]
+    return int(in_buckets) + int(_rows(spans).aggregate(rows=Count("pk"))["rows"])
 
 
 def rows(ranges: Iterable[Range], *, limit: int | None = None) -> list[Row]:
@@ -308,9 +304,7 @@ def _buckets(spans: Sequence[tuple[int, grid.Span]]) -> Any:
 
 def _rows(spans: Sequence[tuple[int, grid.Span]]) -> Any:
     wanted = [
-        Q(segment_id=segment_id, step__range=(span.first, span.last))
-        for segment_id, span in spans
-        if not span.level
+        Q(segment_id=segment_id, step__range=(span.first, span.last)) for segment_id, span in spans if not span.level
     ]
     return MetricRow.objects.filter(reduce(or_, wanted)).order_by() if wanted else MetricRow.objects.none()
 

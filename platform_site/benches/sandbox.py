@@ -230,5 +230,3 @@ def line(step: int, **extra: Any) -> bytes:
     return orjson.dumps(
         {"v": 1, "step": step, "time": time.time(), "metrics": {**metrics, **extra}}, option=orjson.OPT_APPEND_NEWLINE
     )
-
-

@@ -23,6 +23,7 @@ async def test_a_full_outbox_refuses_and_calls_when_there_is_room() -> None:
         sent.append(text)
 
     outbox = Outbox(send, lambda: None)
+
     def missed() -> None:
         called.append(1)
 

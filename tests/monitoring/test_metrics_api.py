@@ -92,9 +92,7 @@ def test_rows_come_as_logged_page_by_page(run: Run, api: Api) -> None:
     assert [row["step"] for row in first["results"]] == [2, 3, 4]
     second = orjson.loads(api.client.get(first["next"]).content)
     assert second["next"] is None
-    assert second["results"] == [
-        {"attempt": 1, "step": 5, "time": 1.5, "metrics": {"loss": "NaN"}, "anomaly": anomaly}
-    ]
+    assert second["results"] == [{"attempt": 1, "step": 5, "time": 1.5, "metrics": {"loss": "NaN"}, "anomaly": anomaly}]
 
 
 def test_pages_of_rows_never_part_the_attempts_of_a_step(run: Run, api: Api) -> None:

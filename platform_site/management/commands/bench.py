@@ -9,7 +9,7 @@ from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
@@ -29,7 +29,7 @@ BENCHES: Final[dict[str, Callable[[Figures], None]]] = {
 
 class Command(BaseCommand):
     help = "Measures the platform, in a folder of its own that is thrown away. Prints one JSON object."
-    requires_system_checks: ClassVar = []
+    requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name", choices=[*BENCHES, "all"])
