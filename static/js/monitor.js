@@ -56,6 +56,7 @@ class Monitor {
   resolution = 1;
   total = 0;
   cursor = null;
+  read = null;
   segments = [];
   smoothing = 0;
   axis = "step";
@@ -113,6 +114,7 @@ class Monitor {
     try {
       const about = await this.get();
       this.known(about);
+      this.read = about.cursor;
       await this.fill(this.chosen);
       this.failures = 0;
       this.note("");
@@ -337,7 +339,9 @@ class Monitor {
     section.querySelector("[data-reset-zoom]").addEventListener("click", () => this.zoom(null));
     addEventListener("points", ({ detail }) => {
       this.cursor = Math.max(this.cursor ?? 0, detail.cursor);
-      if (detail.reset) this.load();
+      // Without points it is the socket's beginning: what was logged between our reading and that is read again.
+      const begins = !Object.keys(detail.points).length;
+      if (detail.reset || (begins && !(this.read >= detail.cursor))) this.load();
       else this.take(detail.points);
     });
     addEventListener("reconnected", () => this.load());
