@@ -61,9 +61,11 @@ def valkey_server() -> Iterator[valkey.Server]:
 
 
 @pytest.fixture(autouse=True)
-def _clean_redis(valkey_server: valkey.Server) -> Iterator[None]:
-    """No test sees another's messages."""
+def _clean_slate(valkey_server: valkey.Server) -> Iterator[None]:
+    """No test sees another's messages and files."""
     yield
+    for name in ("datasets", "runs"):
+        shutil.rmtree(SANDBOX / "data" / name, ignore_errors=True)
     if valkey_server.running:
         with redis.Redis(unix_socket_path=str(valkey_server.socket)) as client:
             client.flushall()
