@@ -6,6 +6,7 @@ holds verl's whole `sft_trainer_engine` tree, nothing is composed here. What the
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -24,14 +25,17 @@ def prepare_environment(folder: str) -> None:
         # A file instead of a port: two runs on one machine never get into each other's way. verl asks for an
         # address all the same, and does not use it.
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
-        meeting = os.path.join(folder, f".rendezvous-{os.getpid()}")
-        os.environ["DIST_INIT_METHOD"] = f"file://{meeting}?rank=0&world_size=1"
+        os.environ["DIST_INIT_METHOD"] = f"file://{_meeting(folder)}?rank=0&world_size=1"
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     # Threads that wait in a loop make a step ten to thirty times slower as soon as anything else wants the
     # processors, and a platform on the same machine does. Read once, when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+def _meeting(folder: str) -> str:
+    return os.path.join(folder, f".rendezvous-{os.getpid()}")
 
 
 def local_data(files: Any, folder: str) -> Any:
@@ -79,6 +83,8 @@ def train(config_path: str) -> None:
         verl_hook.end_all(failed=True)
         raise
     verl_hook.end_all(failed=False)
+    with contextlib.suppress(OSError):
+        os.unlink(_meeting(folder))
 
 
 def main(arguments: list[str]) -> int:
