@@ -14,7 +14,7 @@ from playwright.sync_api import Browser
 from pipelines.models import Stage
 
 from . import world
-from .conftest import Seen, Site, signed_in, watched
+from .conftest import Seen, Site, signed_in, until, watched
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa", "best-practice"]
 LOOKS = [(theme, width, language) for theme in ("light", "dark") for width in (360, 1400) for language in ("en", "zh-hans")]
@@ -138,7 +138,7 @@ def test_a_planted_defect_is_found(browser: Browser, site: Site, runs: Runs) -> 
         assert "image-alt" in found
         assert "label" in found
         seen.page.evaluate("document.querySelector('main').insertAdjacentHTML('beforeend', '<p style=\"color:red\">x</p>')")
-        seen.page.wait_for_function("seen.csp.length > 0")
+        until(seen.page, "seen.csp.length > 0")
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -11,15 +11,15 @@ from pipelines.states import StageEvent
 from pipelines.transitions import move_stage
 
 from . import world
-from .conftest import Site, signed_in, watched
+from .conftest import Site, signed_in, until, watched
 
 STEPS = "document.querySelector('metric-chart[name=\"train/loss\"] .chart-area')?.ariaValueMax"
 
 
 def open_run(page: Page, run: world.Run) -> None:
     page.goto(f"/jobs/{run.job.pk}/")
-    page.wait_for_function(f"{STEPS} === '{run.job.stream.last_step}'")
-    page.wait_for_function("document.documentElement.dataset.live === 'on'")
+    until(page, f"{STEPS} === '{run.job.stream.last_step}'")
+    until(page, "document.documentElement.dataset.live === 'on'")
 
 
 def grow(run: world.Run, steps: range) -> None:
@@ -41,7 +41,7 @@ def test_the_curve_grows_and_the_status_changes_without_a_reload(page: Page, tmp
     page.evaluate("window.sameDocument = true")
     for last in range(21, 31):
         grow(run, range(last, last + 1))
-    page.wait_for_function(f"{STEPS} === '30'")
+    until(page, f"{STEPS} === '30'")
     expect(page.locator("#job-progress")).to_contain_text("30")
     assert move_stage(run.job.stage_id, StageEvent.COMPLETE, actor="test") is not None
     expect(page.locator("#job-status")).to_contain_text("Completed")
@@ -55,27 +55,33 @@ def test_a_metric_that_appears_later_can_be_chosen(page: Page, tmp_path: Path) -
     run = world.run("running", root=tmp_path, steps=10, age=timedelta(seconds=5))
     open_run(page, run)
     page.click("details.chooser > summary")
-    expect(page.get_by_label("val/loss")).to_have_count(0)
+    late = page.get_by_role("checkbox", name="val/loss")
+    expect(late).to_have_count(0)
+    # Whoever chose keeps the choice: what comes later only becomes available.
+    page.get_by_role("checkbox", name="train/lr").uncheck()
     grow(run, range(11, 21))
-    page.get_by_label("val/loss").check()
+    expect(late).not_to_be_checked()
+    late.check()
     expect(page.locator("metric-chart[name='val/loss'] .chart-read")).to_contain_text("20")
     page.reload()
     expect(page.locator("metric-chart[name='val/loss'] .chart-read")).to_contain_text("20")
 
 
-def test_after_a_restart_of_the_server_nothing_is_doubled(browser: Browser, site: Site, database: None, tmp_path: Path) -> None:
+def test_after_a_restart_of_the_server_nothing_is_doubled(
+    browser: Browser, site: Site, database: None, tmp_path: Path
+) -> None:
     run = world.run("running", root=tmp_path, steps=20, age=timedelta(seconds=10))
     with signed_in(browser, site) as context:
         page = watched(context).page
         open_run(page, run)
         site.stop()
-        page.wait_for_function("document.documentElement.dataset.live === 'off'")
+        until(page, "document.documentElement.dataset.live === 'off'")
         grow(run, range(21, 41))
         site.start()
-        page.wait_for_function("document.documentElement.dataset.live === 'on'", timeout=20_000)
-        page.wait_for_function(f"{STEPS} === '40'")
+        until(page, "document.documentElement.dataset.live === 'on'", 20)
+        until(page, f"{STEPS} === '40'")
         grow(run, range(41, 46))
-        page.wait_for_function(f"{STEPS} === '45'")
+        until(page, f"{STEPS} === '45'")
         assert rows_of(page) == [str(step) for step in range(45, 0, -1)]
 
 
@@ -91,7 +97,7 @@ def test_updates_keep_focus_scroll_selection_and_what_is_open(page: Page, tmp_pa
     for last in range(21, 41):
         grow(run, range(last, last + 1))
         time.sleep(0.05)
-    page.wait_for_function(f"{STEPS} === '40'")
+    until(page, f"{STEPS} === '40'")
     expect(page.locator("[data-log-search]")).to_be_focused()
     assert page.evaluate("[document.activeElement.selectionStart, document.activeElement.selectionEnd]") == [1, 3]
     assert page.evaluate("scrollY") == before
@@ -102,7 +108,7 @@ def test_updates_keep_focus_scroll_selection_and_what_is_open(page: Page, tmp_pa
 def test_lists_follow_and_take_in_new_runs(page: Page, tmp_path: Path) -> None:
     run = world.run("running", name="Listed", root=tmp_path, steps=20, age=timedelta(seconds=10))
     page.goto("/jobs/")
-    page.wait_for_function("document.documentElement.dataset.live === 'on'")
+    until(page, "document.documentElement.dataset.live === 'on'")
     move_stage(run.job.stage_id, StageEvent.COMPLETE, actor="test")
     expect(page.get_by_role("row", name="Listed")).to_contain_text("Completed")
     new = world.run("queued", name="Came later", root=tmp_path, steps=0, age=timedelta(seconds=1))
@@ -142,34 +148,36 @@ def test_the_socket_opens_on_every_load(page: Page, tmp_path: Path) -> None:
     opened = 0
     for _ in range(40):
         page.goto(f"/jobs/{run.job.pk}/")
-        page.wait_for_function("document.documentElement.dataset.live === 'on'", timeout=5000)
+        until(page, "document.documentElement.dataset.live === 'on'", 5)
         opened += 1
     assert opened == 40
 
 
-def test_six_charts_take_a_point_within_a_frame(page: Page, tmp_path: Path) -> None:
+def test_six_charts_take_a_point_within_20_ms(page: Page, tmp_path: Path) -> None:
     run = world.run("running", root=tmp_path, steps=200, age=timedelta(seconds=60))
     open_run(page, run)
     page.click("details.chooser > summary")
-    for box in page.locator("[data-chooser] input:not(:checked)").all()[:6]:
-        box.check()
+    for name in world.metrics(20):
+        page.get_by_role("checkbox", name=name, exact=True).check()
     expect(page.locator("metric-chart canvas")).to_have_count(6)
     times = page.evaluate(
         """async () => {
-          const frame = () => new Promise(requestAnimationFrame);
           const names = [...document.querySelectorAll('metric-chart')].map((c) => c.getAttribute('name'));
           const times = [];
-          for (let step = 1000; step < 1060; step += 1) {
+          for (let step = 1000; step < 1100; step += 1) {
             const points = Object.fromEntries(names.map((name) => [name, [[step, Math.random()]]]));
-            await frame();
-            const start = performance.now();
+            const began = performance.now();
+            let start;
+            // The charts draw in the frame's callbacks, between these two.
+            requestAnimationFrame(() => { start = performance.now(); });
             dispatchEvent(new CustomEvent('points', { detail: { points, cursor: 0 } }));
-            await new Promise((done) => requestAnimationFrame(() => queueMicrotask(done)));
-            const waited = performance.now();
-            await 0;
-            times.push(Math.min(waited - start, performance.now() - start));
+            const taken = performance.now() - began;
+            await new Promise((done) => requestAnimationFrame(() => {
+              times.push(taken + performance.now() - start);
+              done();
+            }));
           }
           return times.sort((a, b) => a - b);
         }"""
     )
-    assert times[int(len(times) * 0.95)] <= 40
+    assert times[int(len(times) * 0.95)] <= 20
