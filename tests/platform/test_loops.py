@@ -1,15 +1,18 @@
 """The scheduler ticks while it holds the lease; the watcher tells runs that wrote from everything else."""
 
+import os
 import threading
 import time
 import uuid
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from platform_site.common.messages import connect
-from platform_site.loops import watcher
+from platform_site.loops import scheduler, watcher
 from platform_site.loops.scheduler import Lease
+from tests.harness import wait_until
 
 RUN = "123e4567-e89b-42d3-a456-426614174000"
 
@@ -27,6 +30,34 @@ def test_one_of_two_schedulers_holds_the_lease_and_the_other_follows() -> None:
         assert not first.hold()
         second.release()
         assert first.hold()
+
+
+def _open_database_files() -> int:
+    links = (os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink())
+    return sum(link == str(connection.settings_dict["NAME"]) for link in links)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="counts the open files of SQLite")
+def test_the_scheduler_ticks_and_holds_no_database_connection_between_ticks() -> None:
+    connection.close()
+    stopping = threading.Event()
+    thread = threading.Thread(target=scheduler.run, args=(stopping,))
+    thread.start()
+    seen = []
+    try:
+        with connect() as redis:
+            wait_until(lambda: redis.exists(scheduler.LEASE), 5)
+        for _ in range(110):
+            seen.append(_open_database_files())
+            time.sleep(0.02)
+    finally:
+        stopping.set()
+        thread.join(5)
+    assert not thread.is_alive()
+    assert sum(seen) < len(seen) / 2, seen
+    with connect() as redis:
+        assert not redis.exists(scheduler.LEASE)
 
 
 @pytest.mark.parametrize(

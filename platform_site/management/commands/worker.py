@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from argparse import ArgumentParser
 from typing import Any
 
@@ -9,6 +10,7 @@ import dramatiq
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.module_loading import autodiscover_modules
 
+from platform_site.broker import Broker
 from platform_site.common.queues import ALL_QUEUES, CONTROL, STAGE_QUEUES
 from platform_site.loops import scheduler, watcher
 
@@ -65,8 +67,13 @@ class Command(BaseCommand):
             loop.start()
 
         stopping.wait()
-        for worker in workers:
-            worker.stop(timeout=STOP_MS)
+        stops = [threading.Thread(target=worker.stop, kwargs={"timeout": STOP_MS}) for worker in workers]
+        for stop in stops:
+            stop.start()
+        while any(stop.is_alive() for stop in stops):
+            if isinstance(broker, Broker):
+                broker.wake_all()  # consumers look whether they should go on only when they wake
+            time.sleep(0.05)
         for loop in loops:
             loop.join(timeout=5)
         broker.close()
