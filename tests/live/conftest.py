@@ -13,6 +13,7 @@ import orjson
 import pytest
 import uvicorn
 from django.conf import settings
+from django.db import connection
 from django.test import Client
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
@@ -223,7 +224,10 @@ def alice(transactional_db: None) -> User:
 
 
 def open_databases() -> int:
-    """How many connections to the SQLite file this process holds."""
+    """How many connections to the database this process holds: to the SQLite file, or out of PostgreSQL's pool."""
+    if connection.vendor == "postgresql":
+        stats = connection.pool.get_stats()
+        return int(stats["pool_size"] - stats["pool_available"])
     name = str(settings.DATABASES["default"]["NAME"])
     found = 0
     for descriptor in os.listdir("/proc/self/fd"):
