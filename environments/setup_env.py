@@ -234,7 +234,7 @@ class TrainingSetup:
 
     def install_uv(self) -> None:
         def install() -> None:
-            self.do(UV, [*self.pip(), "--require-hashes", "-r", str(REQUIREMENTS / "uv.txt")])
+            self.do(UV, [*self.pip(), "--force-reinstall", "--require-hashes", "-r", str(REQUIREMENTS / "uv.txt")])
 
         once(HOME / "uv-installed", digest_of(REQUIREMENTS / "uv.txt"), install)
 
@@ -245,7 +245,8 @@ class TrainingSetup:
         """
         wanted = HOME / "torch.txt"
         lock = REQUIREMENTS / f"training-{self.kind}.txt"
-        wanted.write_text(block(lock, "torch"))
+        # "===": a build with a local part (+cpu) counts as newer for pip, and is taken by its own name only.
+        wanted.write_text(block(lock, "torch").replace("==", "===", 1))
 
         def install() -> None:
             # What a kill left of an earlier try is no base to build on: everything is written again.
@@ -254,7 +255,7 @@ class TrainingSetup:
                 # A tenth of the size, where somebody offers it; asked for by name, since among builds of one
                 # version pip takes the one whose hash its index tells.
                 small = HOME / "torch-cpu.txt"
-                small.write_text(re.sub(r"^(torch==\S+)", r"\1+cpu", wanted.read_text()))
+                small.write_text(re.sub(r"^(torch===\S+)", r"\1+cpu", wanted.read_text()))
                 with contextlib.suppress(SetupError):
                     self.do(TORCH, [*self.pip(), *options, "-r", str(small)])
                     return
