@@ -117,7 +117,7 @@ class NewRunForm(forms.Form):
             ("host", [("", _("Any free host")), *((h.name, h.name) for h in hosts)]),
         ):
             field_ = self.fields[name]
-            assert isinstance(field_, forms.ChoiceField)  # noqa: S101  # for the type checker: set six lines above
+            assert isinstance(field_, forms.ChoiceField)  # for the type checker: set six lines above
             field_.choices = choices
         self.use_required_attribute = False
         # Choosing another recipe shows what it is, without losing what was typed.

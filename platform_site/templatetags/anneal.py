@@ -18,6 +18,7 @@ from platform_site import display
 
 register = template.Library()
 
+NOTHING = "\u2013"
 THEMES = ("auto", "light", "dark")
 
 
@@ -26,7 +27,8 @@ def icon(name: str, extra: str = "") -> SafeString:
     """A decorative drawing of the sprite (partials/sprite.html); what it says must stand beside it as text."""
     return format_html(
         '<svg class="icon {}" width="16" height="16" aria-hidden="true" focusable="false"><use href="#i-{}"/></svg>',
-        extra, name,
+        extra,
+        name,
     )
 
 
@@ -36,7 +38,9 @@ def status_pill(status: str, label: str = "") -> SafeString:
     shape = display.status_shape(status)
     return format_html(
         '<span class="status" data-shape="{}">{}<span>{}</span></span>',
-        shape, icon(shape), label or display.status_label(status),
+        shape,
+        icon(shape),
+        label or display.status_label(status),
     )
 
 
@@ -96,7 +100,7 @@ def progress_of(job: Job) -> Progress:
 def ago(at: datetime | None) -> SafeString | str:
     """A moment, as the time passed since. core.js keeps it fresh and puts the local time in its title."""
     if at is None:
-        return "–"
+        return NOTHING
     return format_html('<time datetime="{}" data-ago>{}</time>', at.isoformat(), display.ago(at))
 
 
@@ -104,7 +108,7 @@ def ago(at: datetime | None) -> SafeString | str:
 def elapsed(started: datetime | None, ended: datetime | None = None) -> SafeString | str:
     """How long something took; while it still goes on, core.js lets it count."""
     if started is None:
-        return "–"
+        return NOTHING
     if ended is not None:
         return display.duration((ended - started).total_seconds())
     text = display.duration((timezone.now() - started).total_seconds())

@@ -22,7 +22,9 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Rendered without context processors: one of them may be what broke."""
-    return HttpResponse(render_to_string("500.html", {"told": _("The error is in the log of the web process.")}), status=500)
+    return HttpResponse(
+        render_to_string("500.html", {"told": _("The error is in the log of the web process.")}), status=500
+    )
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

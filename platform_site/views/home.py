@@ -48,7 +48,9 @@ def home(request: HttpRequest) -> HttpResponse:
             "attention": attention,
             "unreachable": Host.objects.filter(project__in=projects_for(request.user), unreachable_since__isnull=False),
             "under_way": under_way.exclude(pk__in=told).order_by("created_at")[:20],
-            "recent": jobs.filter(stage__completed_at__isnull=False).exclude(pk__in=told).order_by("-stage__completed_at")[:8],
+            "recent": jobs.filter(stage__completed_at__isnull=False)
+            .exclude(pk__in=told)
+            .order_by("-stage__completed_at")[:8],
             "overview": selectors.overview(request.user),
             "can_operate": may_operate(request),
         },

@@ -115,6 +115,7 @@ new PerformanceObserver((list) => { for (const e of list.getEntries()) seen.lcp 
   .observe({type: 'largest-contentful-paint', buffered: true});
 """
 
+
 @contextmanager
 def signed_in(browser: Browser, site: Site, name: str = "alice", **options: Any) -> Iterator[BrowserContext]:
     """A visitor's browser. `theme`, `language` and `width`, or anything that Playwright's contexts take."""

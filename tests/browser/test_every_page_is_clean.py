@@ -17,7 +17,9 @@ from . import world
 from .conftest import Seen, Site, signed_in, until, watched
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa", "best-practice"]
-LOOKS = [(theme, width, language) for theme in ("light", "dark") for width in (360, 1400) for language in ("en", "zh-hans")]
+LOOKS = [
+    (theme, width, language) for theme in ("light", "dark") for width in (360, 1400) for language in ("en", "zh-hans")
+]
 FIRST_PAINT_MS = 1000
 
 
@@ -133,11 +135,15 @@ def test_a_planted_defect_is_found(browser: Browser, site: Site, runs: Runs) -> 
         seen.page.goto("/jobs/")
         seen.page.evaluate("document.querySelector('[data-search]').removeAttribute('aria-label')")
         seen.page.evaluate("document.querySelector('[data-search]').removeAttribute('placeholder')")
-        seen.page.evaluate("document.querySelector('main').append(Object.assign(new Image(), {src: '/static/img/mark.svg'}))")
+        seen.page.evaluate(
+            "document.querySelector('main').append(Object.assign(new Image(), {src: '/static/img/mark.svg'}))"
+        )
         found = " ".join(violations(seen.page))
         assert "image-alt" in found
         assert "label" in found
-        seen.page.evaluate("document.querySelector('main').insertAdjacentHTML('beforeend', '<p style=\"color:red\">x</p>')")
+        seen.page.evaluate(
+            "document.querySelector('main').insertAdjacentHTML('beforeend', '<p style=\"color:red\">x</p>')"
+        )
         until(seen.page, "seen.csp.length > 0")
 
 
@@ -151,7 +157,9 @@ def test_html_keeps_to_the_policy(browser: Browser, site: Site, runs: Runs, name
     assert re.findall(r"<script(?![^>]*\ssrc=)", html) == []
     assert re.findall(r"""(?:href|src|action)\s*=\s*["']?(?:https?:)?//""", html) == []
     # Every status: a drawing and a word.
-    pills = re.findall(r'<span class="status[^"]*"[^>]*>(.*?)</span></span>|<span class="status[^"]*"[^>]*>(.*?</span>)', html)
+    pills = re.findall(
+        r'<span class="status[^"]*"[^>]*>(.*?)</span></span>|<span class="status[^"]*"[^>]*>(.*?</span>)', html
+    )
     assert all("<use href=" in "".join(p) for p in pills)
 
 

@@ -1,0 +1,239 @@
+"""Who sees which page, what stands on it in each state, and what forms answer."""
+
+import sys
+import uuid
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from environments.models import Host
+from pipelines.models import Job, Pipeline
+from pipelines.services.builtin import install
+from pipelines.states import PipelineStatus, StageStatus
+from platform_site import display
+from platform_site.common.roles import Role
+from tests.browser import world
+
+pytestmark = pytest.mark.django_db
+
+PAGES = ["/", "/jobs/", "/recipes/", "/recipes/tiny-sft/", "/datasets/", "/datasets/arithmetic/", "/system/"]
+
+
+@pytest.fixture
+def alice() -> Client:
+    client = Client()
+    client.force_login(world.person("alice", Role.OPERATOR))
+    return client
+
+
+@pytest.fixture
+def vera() -> Client:
+    client = Client()
+    client.force_login(world.person("vera", Role.VIEWER))
+    return client
+
+
+@pytest.mark.parametrize("page", [*PAGES, "/jobs/new/", f"/jobs/{uuid.uuid4()}/"])
+def test_nobody_sees_a_page_without_signing_in(client: Client, page: str) -> None:
+    answer = client.get(page)
+    assert answer.status_code == 302
+    assert answer["Location"].startswith("/login/?next=")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_user_without_a_role_is_told_so(client: Client, page: str) -> None:
+    user = world.person("alice")
+    user.groups.clear()
+    client.force_login(user)
+    answer = client.get(page)
+    assert answer.status_code == 403
+    assert "You may not do this" in answer.content.decode()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_viewer_reads_everything_and_starts_nothing(vera: Client, tmp_path: Path, page: str) -> None:
+    run = world.run("running", root=tmp_path, steps=0)
+    html = vera.get(page).content.decode()
+    assert 'href="/jobs/new/' not in html
+    assert vera.get("/jobs/new/").status_code == 403
+    assert vera.post(f"/jobs/{run.job.pk}/cancel/").status_code == 403
+    assert vera.post(f"/jobs/{run.job.pk}/rerun/").status_code == 403
+    assert "job-cancel" not in vera.get(f"/jobs/{run.job.pk}/").content.decode()
+
+
+def test_the_first_page_offers_the_one_run_to_start_with(alice: Client) -> None:
+    install()
+    html = alice.get("/").content.decode()
+    assert "Start tiny-sft" in html
+    assert html.count('class="button primary"') == 1
+
+
+def test_the_dashboard_puts_what_needs_attention_first(alice: Client, tmp_path: Path) -> None:
+    world.run("completed", name="Went well", root=tmp_path, steps=0)
+    world.run("running", name="Going on", root=tmp_path, steps=3, age=timedelta(seconds=9))
+    world.run("failed", name="Went wrong", root=tmp_path, steps=0, error="The disk is full.")
+    world.run("failed", name="Long ago", root=tmp_path, steps=0, error="Old story.", age=timedelta(days=9))
+    html = alice.get("/").content.decode()
+    assert html.index("Went wrong") < html.index("Going on") < html.index("Capacity") < html.index("Went well")
+    assert html.index("Long ago") > html.index("Capacity")
+    # A run stands once on the page: its row has an id.
+    assert html.count("Went wrong</a>") == 1
+
+
+@pytest.mark.parametrize("status", [*StageStatus, *PipelineStatus, "lost", "unreachable", "succeeded", "ready"])
+def test_every_status_has_a_word_and_a_shape(status: str) -> None:
+    assert display.status_label(status) != status
+    assert display.status_shape(status) in display.STATUS_LABELS
+
+
+@pytest.mark.parametrize("status", list(StageStatus))
+def test_a_run_in_any_status_has_a_page(alice: Client, tmp_path: Path, status: str) -> None:
+    run = world.run("running", root=tmp_path, steps=2)
+    run.job.stage.__class__.objects.filter(pk=run.job.pk).update(status=status)
+    html = alice.get(f"/jobs/{run.job.pk}/").content.decode()
+    assert f'data-shape="{status}"' in html
+    ended = status in ("completed", "failed", "cancelled", "skipped")
+    assert ("hx-ws:connect" in html) is not ended
+    assert ('id="cancel-dialog"' in html) is (status in ("pending", "queued", "starting", "running"))
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("", {"One", "Two", "Three"}),
+        ("?status=failed", {"Two"}),
+        ("?status=FAILED", {"Two"}),
+        ("?status=active", {"Three"}),
+        ("?search=tw", {"Two"}),
+        ("?search=arithmetic+one", {"One"}),
+        ("?recipe=tiny-sft", {"One", "Two", "Three"}),
+        ("?recipe=unknown", set()),
+        ("?page=99", {"One", "Two", "Three"}),
+    ],
+)
+def test_the_list_filters_by_its_address(alice: Client, tmp_path: Path, query: str, names: set[str]) -> None:
+    world.run("completed", name="One", root=tmp_path, steps=0)
+    world.run("failed", name="Two", root=tmp_path, steps=0)
+    world.run("queued", name="Three", root=tmp_path, steps=0)
+    page = alice.get(f"/jobs/{query}").context["page"]
+    assert {job.name for job in page.object_list} == names
+
+
+def test_nothing_yet_differs_from_no_match(alice: Client, tmp_path: Path) -> None:
+    install()
+    html = alice.get("/jobs/").content.decode()
+    assert "No runs yet" in html
+    assert "Clear filters" not in html
+    world.run("completed", root=tmp_path, steps=0)
+    html = alice.get("/jobs/?search=zzz").content.decode()
+    assert "No run matches" in html
+    assert "Clear filters" in html
+
+
+def test_a_page_costs_the_same_number_of_queries_with_many_runs(alice: Client, tmp_path: Path) -> None:
+    for n in range(3):
+        world.run("completed", name=f"Run {n}", root=tmp_path, steps=0)
+    few = {page: queries(alice, page) for page in ("/", "/jobs/", "/recipes/tiny-sft/", "/datasets/arithmetic/")}
+    for n in range(12):
+        world.run("completed", name=f"More {n}", root=tmp_path, steps=0)
+    assert {page: queries(alice, page) for page in few} == few
+
+
+def queries(client: Client, page: str) -> int:
+    with CaptureQueriesContext(connection) as seen:
+        assert client.get(page).status_code == 200
+    return len(seen)
+
+
+def start(client: Client, **fields: object) -> object:
+    install()
+    Host.objects.update(python=sys.executable)
+    return client.post("/jobs/new/", {"recipe": "tiny-sft", **fields})
+
+
+def test_starting_a_run_leads_to_its_page(alice: Client) -> None:
+    answer = start(alice, name="Mine", key=["trainer.total_epochs", ""], value=["2", ""])
+    made = Job.objects.get()
+    assert answer["Location"] == f"/jobs/{made.pk}/"
+    assert (made.name, made.overrides) == ("Mine", {"trainer.total_epochs": 2})
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"key": "no.such.key", "value": "1"}, "The trainer has no such setting."),
+        ({"key": "trainer.total_epochs", "value": "many"}, "Must be"),
+        ({"key": "", "value": "1"}, "Name the setting."),
+        ({"key": ["optim.lr", "optim.lr"], "value": ["1e-3", "1e-4"]}, "This setting stands here twice."),
+        ({"recipe": "unknown"}, "Select a valid choice"),
+        ({"host": "nowhere"}, "Select a valid choice"),
+    ],
+)
+def test_a_refused_run_says_why_keeps_what_was_typed_and_makes_nothing(
+    alice: Client, fields: dict[str, object], told: str
+) -> None:
+    answer = start(alice, name="Kept", **fields)
+    html = answer.content.decode()
+    assert answer.status_code == 422
+    assert told in html
+    assert 'value="Kept"' in html
+    assert 'aria-invalid="true"' in html
+    assert not Pipeline.objects.exists()
+
+
+def test_without_a_training_environment_the_cause_is_told(alice: Client) -> None:
+    install()
+    Host.objects.update(python="/nowhere/python")
+    answer = alice.post("/jobs/new/", {"recipe": "tiny-sft"})
+    assert answer.status_code == 422
+    assert "/nowhere/python is not an executable Python" in answer.content.decode()
+    assert not Pipeline.objects.exists()
+
+
+def test_running_again_takes_the_settings_of_the_form(alice: Client, tmp_path: Path) -> None:
+    run = world.run("failed", root=tmp_path, steps=0, overrides={"optim.lr": 0.01, "trainer.total_epochs": 2})
+    Host.objects.update(python=sys.executable)
+    html = alice.get(f"/jobs/{run.job.pk}/rerun/").content.decode()
+    assert 'value="optim.lr"' in html
+    alice.post(f"/jobs/{run.job.pk}/rerun/", {"key": ["optim.lr"], "value": ["0.002"]})
+    again = Job.objects.exclude(pk=run.job.pk).get()
+    assert again.overrides == {"optim.lr": 0.002}
+
+
+def test_cancelling_what_has_ended_is_told_and_changes_nothing(alice: Client, tmp_path: Path) -> None:
+    run = world.run("completed", root=tmp_path, steps=0)
+    answer = alice.post(f"/jobs/{run.job.pk}/cancel/", follow=True)
+    assert "already ended" in answer.content.decode()
+
+
+def test_the_theme_is_kept_and_leads_nowhere_else(client: Client) -> None:
+    answer = client.post("/preferences/theme/", {"theme": "dark", "next": "https://elsewhere.example/"})
+    assert answer["Location"] == "/"
+    assert answer.cookies["theme"].value == "dark"
+    assert "theme" not in client.post("/preferences/theme/", {"theme": "<script>"}).cookies
+
+
+def test_what_people_typed_is_escaped(alice: Client, tmp_path: Path) -> None:
+    nasty = '<img src=x onerror="x">'
+    run = world.run("failed", name=nasty, root=tmp_path, steps=0, error=nasty, overrides={"a": nasty})
+    for page in ("/", "/jobs/", f"/jobs/{run.job.pk}/", f"/jobs/{run.job.pk}/rerun/", "/recipes/tiny-sft/"):
+        assert nasty not in alice.get(page).content.decode()
+
+
+def test_error_pages_lead_back(alice: Client) -> None:
+    answer = alice.get(f"/jobs/{uuid.uuid4()}/")
+    assert answer.status_code == 404
+    assert "There is no such run." in answer.content.decode()
+    assert 'href="/"' in answer.content.decode()
+
+
+def test_times_are_told_from_now() -> None:
+    now = timezone.now()
+    assert [display.ago(now - timedelta(seconds=s), now) for s in (3, 125, 7300, 180000)] == [
+        "just now", "2 min ago", "2 h ago", "2 d ago",
+    ]  # fmt: skip
