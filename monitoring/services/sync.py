@@ -84,8 +84,8 @@ def sync_stream(stream_id: UUID, transport: Transport) -> SyncResult:
     new_steps = bad_lines = old_offset = new_offset = 0
     latest: Segment | None = None
     for segment in Segment.objects.filter(stream_id=stream_id).order_by("attempt"):
-        latest, old_offset = segment, segment.offset
-        new, bad, new_offset = _sync_segment(segment, transport)
+        latest = segment
+        new, bad, old_offset, new_offset = _sync_segment(segment, transport)
         new_steps += new
         bad_lines += bad
         if new or bad or new_offset != old_offset:
@@ -109,10 +109,11 @@ def status_path(metrics_path: str) -> str:
     return metrics_path.removesuffix("_metrics.jsonl") + "_status.json"
 
 
-def _sync_segment(segment: Segment, transport: Transport) -> tuple[int, int, int]:
-    """New steps, bad lines and the offset reached."""
+def _sync_segment(segment: Segment, transport: Transport) -> tuple[int, int, int, int]:
+    """New steps, bad lines, and from which offset to which this call has read."""
     new_steps = bad_lines = 0
     place = _place_of(segment)
+    start = place.offset
     for _ in range(MOST_BATCHES):
         found = transport.stat(segment.path)
         if found is None:
@@ -147,13 +148,14 @@ def _sync_segment(segment: Segment, transport: Transport) -> tuple[int, int, int
         new = _commit(segment, place, after, parsed, steps)
         if new is None:
             place = _fresh(segment)
+            start = place.offset
             continue
         new_steps += new
         bad_lines += len(parsed.bad)
         place = after
         if len(data) < tail + READ:
             break
-    return new_steps, bad_lines, place.offset
+    return new_steps, bad_lines, start, place.offset
 
 
 def _commit(

@@ -9,7 +9,6 @@ from uuid import UUID
 from django.utils.translation import gettext as _
 
 from monitoring import selectors as monitoring
-from monitoring.models import Stream
 from monitoring.selectors import Feed
 from pipelines.models import Job
 from platform_site.common import live
@@ -220,9 +219,7 @@ async def watch_job(socket: Socket) -> None:
 def _version_for(socket: Socket, job_id: UUID) -> int | None:
     """The stream's version, if there is such a job that the socket's user may see."""
     visible = Job.objects.filter(pk=job_id, project__in=projects_for(socket.access.user))
-    if not visible.exists():
-        return None
-    return Stream.objects.filter(pk=job_id).values_list("version", flat=True).first()
+    return visible.values_list("stream__version", flat=True).first()
 
 
 def _cursor(text: str | None) -> int | None:

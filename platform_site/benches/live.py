@@ -20,8 +20,13 @@ GOALS_MS: Final = {1: 100.0, 50: 250.0}
 def measure(figures: Figures) -> None:
     with redis_server(), Platform(with_worker=True) as platform:
         for jobs, lines, spacing_s in ((1, 100, 0.15), (50, 12, 1.0)):
+            before, started = platform.cpu_s(), time.monotonic()
             program, page = asyncio.run(_follow(platform, jobs, lines, spacing_s))
+            busy = {name: used - before[name] for name, used in platform.cpu_s().items()}
             figures.figures[f"{jobs}_jobs_ms"] = {"program": spread(program), "page": spread(page)}
+            figures.figures[f"{jobs}_jobs_cores"] = {
+                name: round(used / (time.monotonic() - started), 3) for name, used in busy.items()
+            }
             if lines * jobs != len(program):
                 figures.figures[f"{jobs}_jobs_lost"] = lines * jobs - len(program)
             p95 = max(spread(program)["p95"], spread(page)["p95"])

@@ -16,6 +16,7 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 import orjson
+import psutil
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
@@ -131,6 +132,12 @@ class Platform:
                 if time.monotonic() > deadline or any(started.poll() is not None for started in self._processes):
                     raise
                 time.sleep(0.1)
+
+    def cpu_s(self) -> dict[str, float]:
+        """Seconds of processor time that web and worker have used so far."""
+        names = ("web", "worker")
+        times = [psutil.Process(started.pid).cpu_times() for started in self._processes]
+        return {name: used.user + used.system for name, used in zip(names, times, strict=False)}
 
     def open_databases(self) -> int:
         """How many connections the web process holds."""
