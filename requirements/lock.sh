@@ -19,3 +19,4 @@ compile verl --no-deps "$@"
 compile base "$@"
 compile manager -c base.txt "$@"
 compile test -c manager.txt "$@"
+../.venv/bin/python ../environments/versions.py >../environments/version.json

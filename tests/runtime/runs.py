@@ -17,7 +17,7 @@ RUNNER = Path(__file__).resolve().parents[2] / "environments/runtime/platform_ru
 T = TypeVar("T")
 
 
-def until(found: Callable[[], T], timeout_s: float = 15) -> T:
+def until(found: Callable[[], T | None], timeout_s: float = 15) -> T:
     """What `found` answers once it answers something true."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:

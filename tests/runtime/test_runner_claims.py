@@ -1,6 +1,7 @@
 """Whoever creates the claim first decides, and nobody else."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from platform_runtime import files, probe, reaper
@@ -40,12 +41,14 @@ def test_a_claimed_attempt_cannot_be_revoked(make_run: MakeRun) -> None:
     assert run.claim()["owner"] == "runner"
 
 
+def content_of(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
 def test_a_claim_has_its_content_from_the_first_moment(make_run: MakeRun) -> None:
     for _ in range(5):
         run = make_run(["/bin/true"])
         call = run.spawn()
-        content = until(lambda path=Path(run.folder.claim): path.exists() and path.read_bytes())
-        assert isinstance(content, bytes)
-        assert Claim.from_bytes(content).owner == "runner"
+        assert Claim.from_bytes(until(partial(content_of, Path(run.folder.claim)))).owner == "runner"
         call.communicate(timeout=20)
         run.ended()

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -142,6 +143,8 @@ def test_a_runner_killed_between_spawn_and_process_json_is_found_by_its_token(ru
 def test_a_frozen_command_is_ended_all_the_same(run_python: MakeRun) -> None:
     run = run_python("import time; print('up'); time.sleep(60)", stop_grace_s=0.3)
     run.says("up")
-    os.kill(run.started().child_pid, signal.SIGSTOP)
+    child = run.started().child_pid
+    os.kill(child, signal.SIGSTOP)
+    until(lambda: b") T " in Path(f"/proc/{child}/stat").read_bytes())
     reaper.stop(run.folder.path)
     assert run.ended().signal == 9
