@@ -109,10 +109,10 @@ class NewRunForm(forms.Form):
     ) -> None:
         super().__init__(*args, **kwargs)
         for name, choices in (
-            ("recipe", [(r.slug, f"{r.name} · {r.get_algorithm_display()}") for r in recipes]),
+            ("recipe", [(r.slug, f"{_(r.name)} · {r.get_algorithm_display()}") for r in recipes]),
             (
                 "dataset",
-                [("", _("The recipe's own")), *((d.slug, f"{d.name} · {d.get_kind_display()}") for d in datasets)],
+                [("", _("The recipe's own")), *((d.slug, f"{_(d.name)} · {d.get_kind_display()}") for d in datasets)],
             ),
             ("host", [("", _("Any free host")), *((h.name, h.name) for h in hosts)]),
         ):

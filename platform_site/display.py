@@ -92,5 +92,6 @@ def metric_value(value: object) -> str:
         return str(int(value))
     magnitude = abs(value)
     if magnitude >= 1e6 or magnitude < 1e-3:
-        return f"{value:.3e}"
+        mantissa, exponent = f"{value:.3e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
     return f"{value:.4g}"

@@ -9,11 +9,12 @@ from django import template
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 
 from environments import training
 from environments.models import Host
 from pipelines import selectors
-from pipelines.models import Job
+from pipelines.models import Job, Stage
 from platform_site import display
 
 register = template.Library()
@@ -60,9 +61,23 @@ def metric_value(value: object) -> str:
 
 
 @register.filter
+def localised(text: str) -> str:
+    """What the platform brought along (names of built-in recipes, say) in the reader's language; other text as it is."""
+    return gettext(text) if text else ""
+
+
+@register.filter
 def json_value(value: object) -> str:
     """As it would be typed into a form: `true`, `null`, `[1, 2]`; text without quotes."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+@register.filter
+def host_of(stage: Stage) -> str:
+    """Where it runs or ran: the latest attempt's host, before the first the one it was asked for."""
+    attempts = list(stage.attempts.all())
+    host = (attempts[-1].host if attempts else None) or stage.host
+    return host.name if host is not None else ""
 
 
 @register.filter
