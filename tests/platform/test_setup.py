@@ -1,10 +1,13 @@
 """What bin/up decides before it does anything: what is due, where packages come from, which logs are too long."""
 
+import ast
 import hashlib
 import re
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -149,3 +152,43 @@ def test_a_log_is_bounded_while_its_writer_goes_on(tmp_path: Path) -> None:
     assert (tmp_path / "web.log.1").read_bytes() == b"4" * 100
     assert (tmp_path / "web.log.2").read_bytes() == b"3" * 100
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["web.log", "web.log.1", "web.log.2"]
+
+
+def _imported(folders: Iterable[str]) -> dict[str, str]:
+    """Top-level package to one of the files that import it."""
+    found: dict[str, str] = {}
+    for folder in folders:
+        for file in sorted((CHECKOUT / folder).rglob("*.py")):
+            if "runtime/platform_runtime" in file.as_posix():  # the training side has locks of its own
+                continue
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.Import):
+                    names = [alias.name for alias in node.names]
+                else:
+                    names = [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+                found.update({name.split(".")[0]: str(file.relative_to(CHECKOUT)) for name in names})
+    return found
+
+
+@pytest.mark.parametrize(
+    ("lock", "folders"),
+    [
+        ("base", ["platform_site", "pipelines", "monitoring", "datasets", "environments"]),
+        ("test", ["tests"]),
+    ],
+)
+def test_what_the_code_imports_is_locked(lock: str, folders: list[str]) -> None:
+    """A package that came with another one, or was installed by hand, is missing on the next machine."""
+    ours = {"platform_site", "pipelines", "monitoring", "datasets", "environments", "platform_runtime", "tests"}
+    pinned = {
+        re.sub(r"[-_.]+", "-", name).lower()
+        for name in re.findall(r"^([A-Za-z0-9._-]+)", (REQUIREMENTS / f"{lock}.txt").read_text(), re.M)
+    } | {"verl"}  # by its own lock
+    distributions = packages_distributions()
+    missing = {
+        package: file
+        for package, file in _imported(folders).items()
+        if package not in ours | sys.stdlib_module_names
+        and not {re.sub(r"[-_.]+", "-", name).lower() for name in distributions.get(package, [])} & pinned
+    }
+    assert missing == {}
