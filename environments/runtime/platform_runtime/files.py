@@ -10,24 +10,28 @@ from platform_runtime.contract import ContractError, Message
 M = TypeVar("M", bound=Message)
 
 
-def write_beside(path: str, content: bytes) -> str:
-    """A new private file next to `path` with `content`; its path. Raises OSError and then leaves nothing."""
+def write_beside(path: str, content: bytes, *, durable: bool = True) -> str:
+    """A new private file next to `path` with `content`; its path. Raises OSError and then leaves nothing.
+
+    `durable` waits for the disk, so that the content survives a crash of the machine.
+    """
     folder, name = os.path.split(path)
     descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(descriptor)
+            if durable:
+                os.fsync(descriptor)
     except BaseException:
         remove(temporary)
         raise
     return temporary
 
 
-def replace(path: str, content: bytes) -> None:
+def replace(path: str, content: bytes, *, durable: bool = True) -> None:
     """Write `path` atomically. Raises OSError; the old file then stands as it was."""
-    temporary = write_beside(path, content)
+    temporary = write_beside(path, content, durable=durable)
     try:
         os.replace(temporary, path)
     except BaseException:
