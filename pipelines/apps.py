@@ -7,7 +7,9 @@ class PipelinesConfig(AppConfig):
 
     def ready(self) -> None:
         # The kinds use models, which can be imported only once all apps are loaded.
+        from .kinds.noop import Noop  # noqa: PLC0415
         from .kinds.registry import register  # noqa: PLC0415
         from .kinds.train_model import TrainModel  # noqa: PLC0415
 
+        register(Noop())
         register(TrainModel())

@@ -190,6 +190,7 @@ class Attempt(models.Model):
     handle = models.JSONField(_("handle"), null=True, blank=True, help_text=_("Process id, start time, boot id."))
     worker = models.CharField(_("worker"), max_length=100, blank=True)
     sent_at = models.DateTimeField(_("sent"), null=True, blank=True)
+    lease_until = models.DateTimeField(_("lease until"), null=True, blank=True)
     stop_sent_at = models.DateTimeField(_("stop sent"), null=True, blank=True)
     created_at = models.DateTimeField(_("queued"), auto_now_add=True)
     started_at = models.DateTimeField(_("started"), null=True, blank=True)

@@ -165,7 +165,7 @@ def cancel_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
     found = selectors.job_for(request.user, job_id)
     if request.method == "POST":
         try:
-            cancel_stage(found.stage_id, actor=request.user.get_username())
+            cancel_stage(found.stage_id, user=request.user)  # type: ignore[arg-type]  # `needs` lets nobody else in
         except PlatformError as error:
             messages.error(request, error.message)
         return redirect("job", job_id=found.pk)

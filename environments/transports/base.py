@@ -61,6 +61,9 @@ class Transport(Protocol):
     def probe(self, folders: Sequence[str]) -> list[dict[str, Any]]:
         """One `platform_runtime.probe` answer a folder, in one round trip."""
 
+    def last_checkpoint(self, folder: str) -> int | None:
+        """The latest step below a checkpoint folder that can be loaded, told without unpickling."""
+
     def stop(self, folder: str) -> str:
         """Ask the runner of an attempt to end its command: "signalled" or "not_running"."""
 

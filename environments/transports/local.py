@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from platform_runtime import probe, reaper
+from platform_runtime import checkpoints, probe, reaper
 
 from .base import CommandResult, FileStat
 from .errors import TransportError
@@ -127,6 +127,9 @@ class LocalTransport:
 
     def probe(self, folders: Sequence[str]) -> list[dict[str, Any]]:
         return [probe.probe_run(folder) for folder in folders]
+
+    def last_checkpoint(self, folder: str) -> int | None:
+        return checkpoints.survey(folder).step
 
     def stop(self, folder: str) -> str:
         return reaper.stop(folder)

@@ -17,6 +17,7 @@ from pipelines.services.observe import sync_now
 from pipelines.services.submit import rerun_job, submit_job
 from pipelines.states import StageStatus
 from platform_site.common.api.filters import StatusFilter, StrictFilterSet
+from platform_site.common.api.people import signed_in
 from platform_site.common.api.serializers import StrictSerializer
 from platform_site.common.api.views import ApiDetailView, ApiListView, ApiView
 
@@ -76,7 +77,7 @@ class JobCancel(ApiView):
     @extend_schema(request=None, responses={202: JobShape})
     def post(self, request: Request, job_id: UUID) -> Response:
         job = job_for(request.user, job_id)
-        cancel_stage(job.stage_id, actor=request.user.get_username())
+        cancel_stage(job.stage_id, user=signed_in(request))
         return Response(JobShape(job_for(request.user, job_id)).data, status=status.HTTP_202_ACCEPTED)
 
 

@@ -15,8 +15,10 @@ from rest_framework.response import Response
 from pipelines.models import Attempt
 from pipelines.selectors import overview, tasks_for
 from pipelines.services.cancel import cancel_stage
+from pipelines.services.control import retry_stage
 from pipelines.states import Outcome, StageStatus
 from platform_site.common.api.filters import StatusFilter, StrictFilterSet
+from platform_site.common.api.people import signed_in
 from platform_site.common.api.views import ApiDetailView, ApiListView, ApiView
 from platform_site.common.errors import Conflict, NotFound
 from platform_site.common.queues import STAGE_QUEUES
@@ -106,5 +108,15 @@ class TaskCancel(ApiView):
         task = _task(request, task_id)
         if task.outcome:
             raise Conflict(_("The task has already ended: it is %(outcome)s.") % {"outcome": task.outcome})
-        cancel_stage(task.stage_id, actor=request.user.get_username())
+        cancel_stage(task.stage_id, user=signed_in(request))
         return Response(TaskShape(_task(request, task_id)).data, status=status.HTTP_202_ACCEPTED)
+
+
+class TaskRetry(ApiView):
+    @extend_schema(request=None, responses={202: TaskShape})
+    def post(self, request: Request, task_id: UUID) -> Response:
+        """Try the task's stage again; the answer is the new task."""
+        task = _task(request, task_id)
+        retry_stage(task.stage, user=signed_in(request))
+        again = tasks_for(request.user).filter(stage_id=task.stage_id).latest("number")
+        return Response(TaskShape(again).data, status=status.HTTP_202_ACCEPTED)

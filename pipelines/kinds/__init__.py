@@ -1,6 +1,17 @@
 """The stage kinds that pipelines bring. Other apps add theirs in their AppConfig.ready."""
 
-from .base import StageKind, Verdict
-from .registry import kind_of, names, register
+from .base import InlineKind, RunnerKind, StageKind, Verdict
+from .registry import inline_names, is_inline, kind_of, names, register, runner_kind
 
-__all__ = ["StageKind", "Verdict", "kind_of", "names", "register"]
+__all__ = [
+    "InlineKind",
+    "RunnerKind",
+    "StageKind",
+    "Verdict",
+    "inline_names",
+    "is_inline",
+    "kind_of",
+    "names",
+    "register",
+    "runner_kind",
+]

@@ -1,16 +1,18 @@
-"""What a stage kind is: one small interface, one file a kind, one line in the registry."""
+"""What a stage kind is: one small class, one file a kind, one line in the registry."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from environments.transports import Transport
 from pipelines.models import Attempt, Stage
 from platform_runtime.contract import Command
+from platform_site.common.models import User
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How an attempt came out, judged from the files it left.
+    """How an attempt came out, judged from what it left.
 
     `reason` says for people why it is not complete; `retryable` whether trying again could help.
     """
@@ -21,14 +23,31 @@ class Verdict:
     result: dict[str, Any] = field(default_factory=dict)
 
 
-class StageKind(Protocol):
-    name: str
-    queue: str
+class StageKind(ABC):
+    """`name` is what stages say as their task; `queue` is where their work waits."""
 
-    def validate(self, params: dict[str, Any]) -> dict[str, str]:
-        """Errors by parameter name; empty when the parameters will do. No side effects."""
+    name: ClassVar[str]
+    queue: ClassVar[str]
 
-    def prepare(self, stage: Stage, attempt: Attempt, transport: Transport) -> Command:
+    @abstractmethod
+    def problems(self, params: dict[str, Any], user: User) -> dict[str, str]:
+        """What is wrong with the parameters of a new stage, by dotted name. No side effects.
+
+        A value that is a reference to an earlier stage's result is not known yet: it counts as right.
+        """
+
+    def attach(self, stage: Stage, user: User) -> None:
+        """Make what stands beside a new stage of this kind, in the transaction that makes the stage."""
+
+    def settle(self, stage: Stage, attempt: Attempt, verdict: Verdict) -> None:
+        """Save what belongs to the end of an attempt, in the transaction that ends it."""
+
+
+class RunnerKind(StageKind):
+    """Work in a process of its own on a host, under the runner. It outlives every process of the platform."""
+
+    @abstractmethod
+    def prepare(self, stage: Stage, params: dict[str, Any], attempt: Attempt, transport: Transport) -> Command:
         """Put the attempt's inputs on its host and answer with what its runner should run.
 
         May be called many times for one attempt, also at the same time: write whole files, the same bytes.
@@ -38,8 +57,14 @@ class StageKind(Protocol):
     def observe(self, stage: Stage, attempt: Attempt, transport: Transport) -> None:
         """Read what is new of a live attempt; called on every look, and once more after its end."""
 
+    @abstractmethod
     def judge(self, stage: Stage, attempt: Attempt, exit_info: dict[str, Any], transport: Transport) -> Verdict:
         """Decide whether an attempt that ended is complete. Called after the last `observe`."""
 
-    def settle(self, stage: Stage, attempt: Attempt, verdict: Verdict) -> None:
-        """Save what belongs to the end of an attempt, in the transaction that ends it."""
+
+class InlineKind(StageKind):
+    """Short work in the worker itself: under 30 s, and idempotent, since a worker may die in it or sleep."""
+
+    @abstractmethod
+    def run(self, stage: Stage, params: dict[str, Any]) -> Verdict:
+        """Do it. Raises PlatformError or TransportError with a message for people."""

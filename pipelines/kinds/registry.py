@@ -2,7 +2,7 @@
 
 from platform_site.common.errors import Invalid
 
-from .base import StageKind
+from .base import InlineKind, RunnerKind, StageKind
 
 _KINDS: dict[str, StageKind] = {}
 
@@ -25,3 +25,19 @@ def kind_of(name: str) -> StageKind:
 
 def names() -> list[str]:
     return sorted(_KINDS)
+
+
+def is_inline(name: str) -> bool:
+    return isinstance(kind_of(name), InlineKind)
+
+
+def inline_names() -> list[str]:
+    return [name for name in names() if is_inline(name)]
+
+
+def runner_kind(name: str) -> RunnerKind:
+    """Raises TypeError for a kind that runs in the worker."""
+    kind = kind_of(name)
+    if not isinstance(kind, RunnerKind):
+        raise TypeError(f"{name} does not use a runner")
+    return kind

@@ -1,7 +1,7 @@
 """Train a model: compile the recipe, run the trainer, follow its metrics, judge the completion contract."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar, Final
 
 from django.utils.translation import gettext as _
 
@@ -10,31 +10,78 @@ from environments import training
 from environments.services.runtime_copy import ensure_runtime
 from environments.transports import Transport
 from monitoring import selectors as monitoring
+from monitoring.models import Stream
 from monitoring.services.sync import open_segment, sync_stream
 from pipelines.folders import run_folder
 from pipelines.models import Attempt, Job, Stage
 from pipelines.recipe_selectors import spec_of
 from pipelines.recipes.compiler import compile_recipe
 from pipelines.recipes.spec import Place, RecipeError
+from pipelines.services import find
 from pipelines.services.recipes import reference, refusal
+from pipelines.templating import references
 from platform_runtime.contract import Command
-from platform_site.common.errors import Invalid
+from platform_site.common.errors import Invalid, PlatformError
+from platform_site.common.models import User
 from platform_site.common.queues import TRAINING
 
-from .base import Verdict
+from .base import RunnerKind, Verdict
 
 STOP_GRACE_S = 15.0
 
 
-class TrainModel:
-    name = "train_model"
-    queue = TRAINING
+PARAMS: Final = frozenset({"recipe", "dataset", "host", "overrides"})
 
-    def validate(self, params: dict[str, Any]) -> dict[str, str]:
-        return {} if params.get("recipe") else {"recipe": _("Name the recipe to train.")}
 
-    def prepare(self, stage: Stage, attempt: Attempt, transport: Transport) -> Command:
-        job = Job.objects.select_related("recipe_revision__recipe", "dataset_version__dataset").get(stage=stage)
+class TrainModel(RunnerKind):
+    """`{recipe, dataset?, host?, overrides?}`. The dataset may be a reference to what an earlier stage made."""
+
+    name: ClassVar[str] = "train_model"
+    queue: ClassVar[str] = TRAINING
+
+    def problems(self, params: dict[str, Any], user: User) -> dict[str, str]:
+        found = {
+            name: _("train_model takes %(known)s.") % {"known": ", ".join(sorted(PARAMS))}
+            for name in params
+            if name not in PARAMS
+        }
+        try:
+            revision = find.revision(user, str(params.get("recipe") or ""))
+            version = None if references(params) else find.dataset_version(user, params.get("dataset"), revision)
+            find.refuse_unsound(user, revision, version, _overrides(params))
+            find.refuse_without_environment(user, find.host(user, params.get("host")))
+        except PlatformError as error:
+            found |= {name: " ".join(told) for name, told in error.fields.items()} or {"recipe": error.message}
+        return found
+
+    def attach(self, stage: Stage, user: User) -> None:
+        """The job and its stream, under the stage's own uuid; renewed when the stage is tried with other parameters."""
+        revision = find.revision(user, str(stage.params["recipe"]))
+        version = None
+        if not references(stage.params):
+            version = find.dataset_version(user, stage.params.get("dataset"), revision)
+        # Kept as they are now, so that a new revision or version of today changes nothing of this run.
+        stage.params = {**stage.params, "recipe": f"{revision.recipe.slug}@{revision.number}"}
+        if version is not None:
+            stage.params["dataset"] = f"{version.dataset.slug}@{version.number}"
+        stage.save(update_fields=["params"])
+        project = stage.pipeline.project
+        stream, _made = Stream.objects.get_or_create(id=stage.id, defaults={"project": project})
+        Job.objects.update_or_create(
+            id=stage.id,
+            defaults={
+                "stage": stage,
+                "stream": stream,
+                "project": project,
+                "name": stage.pipeline.name,
+                "recipe_revision": revision,
+                "dataset_version": version,
+                "overrides": _overrides(stage.params),
+            },
+        )
+
+    def prepare(self, stage: Stage, params: dict[str, Any], attempt: Attempt, transport: Transport) -> Command:
+        job = _job_with(stage, params)
         assert attempt.host is not None, "dispatch gives an attempt its host"
         environment = training.state(attempt.host)
         if not environment.ready or environment.python is None:
@@ -42,6 +89,7 @@ class TrainModel:
         if job.dataset_version is None:
             raise Invalid(_("The run has no dataset."), fields={"dataset": _("missing")})
         folder = run_folder(attempt)
+        resume_from = _resume(attempt, transport)
         try:
             compiled = compile_recipe(
                 spec_of(job.recipe_revision).merged(job.overrides),
@@ -52,6 +100,7 @@ class TrainModel:
                     attempt_folder=folder.path,
                     checkpoint_folder=folder.checkpoints,
                     uuid=str(stage.id),
+                    resume_from=resume_from,
                 ),
             )
         except RecipeError as error:
@@ -120,6 +169,48 @@ class TrainModel:
             final_step=verdict.result.get("final_step"),
             checkpoints=verdict.result.get("checkpoints", []),
         )
+
+
+def _overrides(params: dict[str, Any]) -> dict[str, Any]:
+    overrides = params.get("overrides") or {}
+    if not isinstance(overrides, dict):
+        raise Invalid(_("overrides: Give an object of dotted keys and values."), {"overrides": _("not an object")})
+    return overrides
+
+
+def _job_with(stage: Stage, params: dict[str, Any]) -> Job:
+    """The stage's job, with the dataset and overrides that became known when the stages before it ended."""
+    job = Job.objects.select_related(
+        "recipe_revision__recipe", "recipe_revision__dataset", "dataset_version__dataset", "stage__pipeline__created_by"
+    ).get(stage=stage)
+    if references(stage.params):
+        user = job.stage.pipeline.created_by
+        if user is None:
+            raise Invalid(_("Whoever made this pipeline is gone: nobody can say which dataset they may use."))
+        job.dataset_version = find.dataset_version(user, params.get("dataset"), job.recipe_revision)
+        job.overrides = _overrides(params)
+        find.refuse_unsound(user, job.recipe_revision, job.dataset_version, job.overrides)
+        job.save(update_fields=["dataset_version", "overrides"])
+    return job
+
+
+def _resume(attempt: Attempt, transport: Transport) -> str | None:
+    """The folder of the newest checkpoint that an earlier attempt left whole; None to begin anew.
+
+    The choice is kept with the attempt at the first call, so that every delivery of its message compiles the same.
+    """
+    earlier = Attempt.objects.filter(stage_id=attempt.stage_id, number__lt=attempt.number).exclude(folder="")
+    checkpoints = {
+        step: f"{run_folder(other).checkpoints}/global_step_{step}"
+        for other in earlier.order_by("number")
+        if (step := transport.last_checkpoint(run_folder(other).checkpoints)) is not None
+    }
+    chosen = attempt.resumed_from_step
+    if chosen is None and checkpoints:
+        Attempt.objects.filter(pk=attempt.pk, resumed_from_step=None).update(resumed_from_step=max(checkpoints))
+        attempt.refresh_from_db(fields=["resumed_from_step"])
+        chosen = attempt.resumed_from_step
+    return checkpoints.get(chosen) if chosen is not None else None
 
 
 def _signal_reason(signal: int) -> str:

@@ -45,10 +45,13 @@ def advance(pipeline_id: UUID, *, actor: str = "platform") -> None:
                 if any(found in _DEAD_ENDS for found in above):
                     if move_stage(stage.id, StageEvent.SKIP, actor=actor, reason="a stage it needs did not complete"):
                         status[stage.id], moved = StageStatus.SKIPPED, True
-                elif pipeline.status == PipelineStatus.RUNNING and all(s is StageStatus.COMPLETED for s in above):
-                    if move_stage(stage.id, StageEvent.ENQUEUE, actor=actor):
-                        new_attempt(stage.id)
-                        status[stage.id], moved = StageStatus.QUEUED, True
+                elif (
+                    pipeline.status == PipelineStatus.RUNNING
+                    and all(found is StageStatus.COMPLETED for found in above)
+                    and move_stage(stage.id, StageEvent.ENQUEUE, actor=actor)
+                ):
+                    new_attempt(stage.id)
+                    status[stage.id], moved = StageStatus.QUEUED, True
         if all(found in STAGE_TERMINAL for found in status.values()):
             _end(pipeline, stages, status, actor)
 
@@ -56,7 +59,9 @@ def advance(pipeline_id: UUID, *, actor: str = "platform") -> None:
 def _end(pipeline: Pipeline, stages: list[Stage], status: dict[UUID, StageStatus], actor: str) -> None:
     ended = Stage.objects.filter(pipeline=pipeline).aggregate(last=Max("completed_at"))["last"]
     failed = next((stage for stage in stages if status[stage.id] is StageStatus.FAILED), None)
-    if failed is not None:
+    if failed is not None and pipeline.retry_count < pipeline.max_retries:
+        _try_again(pipeline, stages, status)
+    elif failed is not None:
         message = f"Stage {failed.name} failed: {failed.error_message}"
         move_pipeline(
             pipeline.id,
@@ -70,3 +75,13 @@ def _end(pipeline: Pipeline, stages: list[Stage], status: dict[UUID, StageStatus
         move_pipeline(pipeline.id, PipelineEvent.CANCEL, actor=actor, completed_at=ended)
     else:
         move_pipeline(pipeline.id, PipelineEvent.COMPLETE, actor=actor, completed_at=ended)
+
+
+def _try_again(pipeline: Pipeline, stages: list[Stage], status: dict[UUID, StageStatus]) -> None:
+    """The pipeline's own retry: from the failed stages on, keeping what completed."""
+    count = pipeline.retry_count + 1
+    Pipeline.objects.filter(pk=pipeline.pk).update(retry_count=count)
+    for stage in stages:
+        if status[stage.id] in (StageStatus.FAILED, StageStatus.SKIPPED):
+            move_stage(stage.id, StageEvent.REOPEN, actor="platform", reason=f"retry {count} of {pipeline.max_retries}")
+    advance(pipeline.pk)

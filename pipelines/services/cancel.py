@@ -8,9 +8,10 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from environments.transports import TransportError, for_host
+from pipelines.kinds import is_inline
 from pipelines.messages import send_stop
 from pipelines.models import Attempt, Pipeline, Stage
-from pipelines.services import finish
+from pipelines.services import finish, inline
 from pipelines.services.advance import advance
 from pipelines.states import (
     PIPELINE_TERMINAL,
@@ -21,21 +22,24 @@ from pipelines.states import (
     StageStatus,
 )
 from pipelines.transitions import move_pipeline, move_stage
+from platform_site.common import audit
 from platform_site.common.errors import Conflict, NotFound
+from platform_site.common.models import User
 
 logger = logging.getLogger(__name__)
 
 
-def cancel_stage(stage_id: UUID, *, actor: str) -> None:
+def cancel_stage(stage_id: UUID, *, user: User) -> None:
     """Ask for the end of a stage. Raises Conflict when it has ended already; asking twice is fine."""
-    status = _cancel(stage_id, actor)
+    status = _cancel(stage_id, user.get_username())
     if status is None:
         raise NotFound(_("There is no such stage."))
     if status in STAGE_TERMINAL and status is not StageStatus.CANCELLED:
         raise Conflict(_("The run has already ended: it is %(status)s.") % {"status": status.value})
+    audit.record("stage.cancel", user, Stage.objects.get(pk=stage_id))
 
 
-def cancel_pipeline(pipeline_id: UUID, *, actor: str) -> None:
+def cancel_pipeline(pipeline_id: UUID, *, user: User) -> None:
     """Ask for the end of every stage that has not ended. Raises Conflict when the pipeline has."""
     pipeline = Pipeline.objects.filter(pk=pipeline_id).first()
     if pipeline is None:
@@ -43,10 +47,11 @@ def cancel_pipeline(pipeline_id: UUID, *, actor: str) -> None:
     if pipeline.status in PIPELINE_TERMINAL:
         raise Conflict(_("The pipeline has already ended: it is %(status)s.") % {"status": pipeline.status})
     for stage_id in Stage.objects.filter(pipeline=pipeline).order_by("-order").values_list("pk", flat=True):
-        _cancel(stage_id, actor)
+        _cancel(stage_id, user.get_username())
+    audit.record("pipeline.cancel", user, pipeline)
     if _nothing_runs(pipeline_id):
         # One that never started has nobody else to end it; for the others this is a move that does not take.
-        move_pipeline(pipeline_id, PipelineEvent.CANCEL, actor=actor)
+        move_pipeline(pipeline_id, PipelineEvent.CANCEL, actor=user.get_username())
 
 
 def _nothing_runs(pipeline_id: UUID) -> bool:
@@ -94,6 +99,9 @@ def stop_attempt(attempt_id: UUID) -> None:
     """Carry out a requested cancel on the host. Should this be lost, the observer does it at its next look."""
     attempt = Attempt.objects.select_related("stage", "host").filter(pk=attempt_id, outcome="").first()
     if attempt is None or attempt.host is None or attempt.stage.status != StageStatus.CANCELLING:
+        return
+    if is_inline(attempt.stage.kind):
+        inline.observe(attempt)
         return
     transport = for_host(attempt.host)
     try:

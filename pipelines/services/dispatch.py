@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from environments import training
 from environments.models import Host
 from pipelines.folders import attempt_path
+from pipelines.kinds import inline_names, is_inline
 from pipelines.messages import send_launch
 from pipelines.models import Attempt, Queue, Stage
 from pipelines.states import STAGE_ACTIVE, PipelineStatus, StageEvent, StageStatus
@@ -39,7 +40,9 @@ def dispatch() -> int:
             {row["queue"]: row["n"] for row in busy.values("queue").annotate(n=Count("id")).order_by()}
         )
         on_host: Counter[int | None] = Counter(
-            Attempt.objects.filter(outcome="", stage__status__in=STAGE_ACTIVE).values_list("host_id", flat=True)
+            Attempt.objects.filter(outcome="", stage__status__in=STAGE_ACTIVE)
+            .exclude(stage__kind__in=inline_names())
+            .values_list("host_id", flat=True)
         )
         started = 0
         for queue in queues:
@@ -55,7 +58,7 @@ def dispatch() -> int:
                     _wait(stage, why)
                 elif _start(stage, host):
                     free, started = free - 1, started + 1
-                    on_host[host.pk] += 1
+                    on_host[host.pk] += not is_inline(stage.kind)
         return started
 
 
@@ -79,6 +82,8 @@ def _place(
     for host in hosts:
         if stage.host_id is not None and host.pk != stage.host_id:
             continue
+        if is_inline(stage.kind):
+            return host, ""
         if host.unreachable_since is not None:
             why = _("host %(host)s does not answer") % {"host": host.name}
         elif on_host[host.pk] >= host.slots:

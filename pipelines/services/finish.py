@@ -11,6 +11,7 @@ from django.utils import timezone
 from environments.transports import Transport, TransportError
 from pipelines.folders import run_folder
 from pipelines.kinds import Verdict, kind_of
+from pipelines.messages import send_launch
 from pipelines.models import Attempt, Stage
 from pipelines.services.advance import advance, new_attempt
 from pipelines.services.dispatch import requeue_at
@@ -50,6 +51,13 @@ def times_of(probe: dict[str, Any], attempt: Attempt) -> Times:
 
 def _at(epoch: float) -> datetime:
     return datetime.fromtimestamp(epoch, tz=UTC)
+
+
+def resend(attempt: Attempt) -> bool:
+    """Send the same attempt's message again; whoever updates `sent_at` first sends. Nothing has ended: False."""
+    if Attempt.objects.filter(pk=attempt.pk, sent_at=attempt.sent_at, outcome="").update(sent_at=timezone.now()):
+        send_launch(attempt.pk, attempt.stage.queue)
+    return False
 
 
 def complete(attempt: Attempt, verdict: Verdict, probe: dict[str, Any]) -> bool:

@@ -8,9 +8,11 @@ from environments.launchers import process
 from environments.services.runtime_copy import ensure_runtime
 from environments.transports import TransportError, Unreachable, for_host
 from pipelines.folders import run_folder
-from pipelines.kinds import kind_of
+from pipelines.kinds import InlineKind, RunnerKind, kind_of
 from pipelines.models import Attempt
 from pipelines.services.finish import end_unstarted
+from pipelines.services.inline import run_inline
+from pipelines.services.params import params_of
 from pipelines.states import StageStatus
 from platform_site.common.errors import PlatformError
 
@@ -26,13 +28,16 @@ def launch(attempt_id: UUID, *, worker: str = "") -> bool:
     attempt = Attempt.objects.select_related("stage", "host").filter(pk=attempt_id, outcome="").first()
     if attempt is None or attempt.host is None or attempt.stage.status != StageStatus.STARTING:
         return False
-    stage, host = attempt.stage, attempt.host
+    stage, host, kind = attempt.stage, attempt.host, kind_of(attempt.stage.kind)
+    if isinstance(kind, InlineKind):
+        return run_inline(attempt, kind, worker=worker)
+    assert isinstance(kind, RunnerKind), "there are two sorts"
     transport = for_host(host)
     folder = run_folder(attempt)
     try:
         if transport.stat(folder.claim) is not None:
             return False
-        command = kind_of(stage.kind).prepare(stage, attempt, transport)
+        command = kind.prepare(stage, params_of(stage), attempt, transport)
         if worker:
             Attempt.objects.filter(pk=attempt.pk).update(worker=worker)
         process.start(

@@ -21,10 +21,9 @@ from environments.models import Host
 from environments.transports import Transport, TransportError, Unreachable, for_host
 from monitoring.services.sync import SyncResult, sync_stream
 from pipelines.decide import Decision, Seen, decide
-from pipelines.kinds import Verdict, kind_of
-from pipelines.messages import send_launch
+from pipelines.kinds import Verdict, is_inline, runner_kind
 from pipelines.models import Attempt, Pipeline, Stage
-from pipelines.services import finish
+from pipelines.services import finish, inline
 from pipelines.services.advance import advance
 from pipelines.services.dispatch import dispatch
 from pipelines.states import STAGE_ACTIVE, Outcome, PipelineStatus, StageStatus
@@ -103,13 +102,26 @@ def _take_lease(host_id: int, me: str) -> bool:
     )
 
 
-def _observe(host: Host, attempts: list[Attempt]) -> None:
+def _observe(host: Host, found: list[Attempt]) -> None:
+    ended = False
+    for attempt in found:
+        if is_inline(attempt.stage.kind):
+            ended |= inline.observe(attempt)
+    attempts = [attempt for attempt in found if not is_inline(attempt.stage.kind)]
+    if attempts:
+        ended |= _observe_runners(host, attempts)
+    if ended:
+        dispatch()
+
+
+def _observe_runners(host: Host, attempts: list[Attempt]) -> bool:
+    """True when one of them ended. All are probed in one round trip."""
     transport = for_host(host)
     try:
         probes = transport.probe([attempt.folder for attempt in attempts])
     except Unreachable as error:
         _unreachable(host, error)
-        return
+        return False
     if host.unreachable_since is not None or host.failures:
         Host.objects.filter(pk=host.pk).update(unreachable_since=None, retry_at=None, failures=0)
     ended = False
@@ -118,12 +130,11 @@ def _observe(host: Host, attempts: list[Attempt]) -> None:
             ended |= _settle(attempt, probe, transport)
         except Unreachable as error:
             _unreachable(host, error)
-            return
+            return ended
         except Exception:
             # One broken run must not keep the others of its host from being seen.
             logger.exception("Observing %s failed", attempt.folder)
-    if ended:
-        dispatch()
+    return ended
 
 
 def _unreachable(host: Host, error: Unreachable) -> None:
@@ -147,7 +158,7 @@ def _settle(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bo
         case Decision.NOTHING:
             return False
         case Decision.RESEND:
-            return _resend(attempt)
+            return finish.resend(attempt)
         case Decision.STARTED:
             finish.started(attempt, probe)
             return False
@@ -166,7 +177,7 @@ def _settle(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bo
 def _read(attempt: Attempt, transport: Transport) -> None:
     """Take in what is new. What cannot be read must not keep a run from ending: it is judged by what was."""
     try:
-        kind_of(attempt.stage.kind).observe(attempt.stage, attempt, transport)
+        runner_kind(attempt.stage.kind).observe(attempt.stage, attempt, transport)
     except (Unreachable, DatabaseError):
         raise  # it passes, and the next look reads on
     except Exception:
@@ -187,13 +198,6 @@ def _seen(attempt: Attempt, probe: dict[str, Any]) -> Seen:
         timeout_s=attempt.stage.timeout_s,
         stop_grace_s=STOP_GRACE_S,
     )
-
-
-def _resend(attempt: Attempt) -> bool:
-    """Send the same attempt again; whoever updates `sent_at` first sends."""
-    if Attempt.objects.filter(pk=attempt.pk, sent_at=attempt.sent_at, outcome="").update(sent_at=timezone.now()):
-        send_launch(attempt.pk, attempt.stage.queue)
-    return False
 
 
 def _stop(attempt: Attempt, transport: Transport) -> bool:
@@ -246,7 +250,7 @@ def _lost(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bool
 def _over_without_exit(
     attempt: Attempt, probe: dict[str, Any], transport: Transport, reason: str, *, lost: bool
 ) -> bool:
-    kind = kind_of(attempt.stage.kind)
+    kind = runner_kind(attempt.stage.kind)
     _read(attempt, transport)
     judged = kind.judge(attempt.stage, attempt, {"code": None, "signal": 9}, transport)
     verdict = Verdict(False, attempt.reason or reason, retryable=not attempt.reason, result=judged.result)
@@ -256,7 +260,7 @@ def _over_without_exit(
 
 
 def _finished(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bool:
-    kind = kind_of(attempt.stage.kind)
+    kind = runner_kind(attempt.stage.kind)
     # Once more after the exit record was there: what is read now is all there will ever be.
     _read(attempt, transport)
     verdict = kind.judge(attempt.stage, attempt, probe["exit"], transport)

@@ -27,7 +27,7 @@ def named(address: str) -> str:
 
 ROUTES = sorted({named(address) for address in addresses(get_resolver().url_patterns)})
 API_ROUTES = [route.removeprefix("api/v1/") for route in ROUTES if route.startswith("api/v1/") and "^" not in route]
-PAGES = [route for route in ROUTES if not route.startswith(("api/", "admin", "ws/", "static", "media")) and "^" not in route]
+PAGES = [route for route in ROUTES if not route.startswith(("api/", "admin", "ws/", "static")) and "^" not in route]
 
 
 def text_of(*names: str) -> str:

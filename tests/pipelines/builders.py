@@ -6,8 +6,10 @@ from typing import Any
 from environments.models import Host
 from pipelines.models import Attempt, Pipeline, Queue, Stage
 from pipelines.states import Outcome, PipelineStatus, StageStatus
-from platform_site.common.models import Project
+from platform_site.common.models import Project, User
 from platform_site.common.queues import PRIORITY
+from platform_site.common.roles import Role
+from tests import people
 
 
 def project() -> Project:
@@ -48,3 +50,9 @@ def stage(
         }.get(status, "")
         Attempt.objects.create(stage=made, number=1, launch_token=secrets.token_hex(8), outcome=outcome)
     return made
+
+
+def person(name: str = "bob") -> User:
+    """An operator."""
+    found = User.objects.filter(username=name).first()
+    return found or people.person(name, Role.OPERATOR)

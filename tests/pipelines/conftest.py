@@ -11,30 +11,31 @@ import pytest
 from environments.models import Host
 from environments.transports import Transport, for_host
 from pipelines.folders import run_folder
-from pipelines.kinds import Verdict, registry
+from pipelines.kinds import RunnerKind, Verdict, registry
 from pipelines.models import Attempt, Pipeline, Stage
 from pipelines.services import dispatch, launch, observe
 from pipelines.services.advance import advance
 from pipelines.states import STAGE_TERMINAL, PipelineEvent, PipelineStatus, StageStatus
 from pipelines.transitions import move_pipeline
 from platform_runtime.contract import Command
+from platform_site.common.models import User
 
 from . import builders
 
 
-class ScriptKind:
+class ScriptKind(RunnerKind):
     """Runs `params["script"]` with this Python under a real runner; complete when it exits with 0."""
 
     name = "script"
     queue = "training"
 
-    def validate(self, params: dict[str, Any]) -> dict[str, str]:
-        return {}
+    def problems(self, params: dict[str, Any], user: User) -> dict[str, str]:
+        return {} if "script" in params else {"script": "required"}
 
-    def prepare(self, stage: Stage, attempt: Attempt, transport: Transport) -> Command:
+    def prepare(self, stage: Stage, params: dict[str, Any], attempt: Attempt, transport: Transport) -> Command:
         folder = run_folder(attempt)
         return Command(
-            argv=[sys.executable, "-c", stage.params["script"]],
+            argv=[sys.executable, "-c", params["script"]],
             env={"ANNEAL_LAUNCH_TOKEN": attempt.launch_token, "PATH": "/usr/bin:/bin"},
             cwd=folder.path,
             launch_token=attempt.launch_token,
@@ -45,16 +46,10 @@ class ScriptKind:
             stop_grace_s=float(stage.params.get("grace", 1.0)),
         )
 
-    def observe(self, stage: Stage, attempt: Attempt, transport: Transport) -> None:
-        """A script has no metrics."""
-
     def judge(self, stage: Stage, attempt: Attempt, exit_info: dict[str, Any], transport: Transport) -> Verdict:
         if exit_info.get("code") == 0:
             return Verdict(True, result={"value": 0})
         return Verdict(False, f"exit {exit_info.get('code')} signal {exit_info.get('signal')}", retryable=True)
-
-    def settle(self, stage: Stage, attempt: Attempt, verdict: Verdict) -> None:
-        """Nothing of its own to save."""
 
 
 registry.register(ScriptKind())

@@ -16,6 +16,7 @@ from pipelines.services.finish import revoke
 from pipelines.states import Outcome, StageStatus
 from platform_site.common.errors import Conflict
 
+from . import builders
 from .conftest import Hands
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -120,7 +121,7 @@ def test_a_message_that_arrives_after_the_cancel_starts_nothing(hands: Hands) ->
     stage = hands.script("import time; time.sleep(30)")
     attempt = hands.attempt(stage)
     dispatch.dispatch()
-    cancel.cancel_stage(stage.id, actor="alice")
+    cancel.cancel_stage(stage.id, user=builders.person())
     cancel.stop_attempt(attempt.id)
     launch.launch(attempt.id)
 
@@ -153,7 +154,7 @@ def test_cancel_ends_the_whole_process_tree(hands: Hands) -> None:
     hands.wait((Path(attempt.folder) / "ready").exists)
     assert len(carriers(attempt)) == 2
 
-    cancel.cancel_stage(stage.id, actor="alice")
+    cancel.cancel_stage(stage.id, user=builders.person())
     cancel.stop_attempt(attempt.id)
 
     assert hands.until(stage) == "cancelled"
@@ -170,7 +171,7 @@ def test_a_child_that_ignores_terminate_is_killed_after_its_grace(hands: Hands) 
     attempt = hands.launch(stage)
     hands.wait((Path(attempt.folder) / "ready").exists)
 
-    cancel.cancel_stage(stage.id, actor="alice")
+    cancel.cancel_stage(stage.id, user=builders.person())
 
     assert hands.until(stage) == "cancelled"
     assert carriers(attempt) == []
@@ -181,7 +182,7 @@ def test_cancelling_what_has_ended_is_refused(hands: Hands) -> None:
     hands.launch(stage)
     hands.until(stage)
     with pytest.raises(Conflict, match="already ended"):
-        cancel.cancel_stage(stage.id, actor="alice")
+        cancel.cancel_stage(stage.id, user=builders.person())
 
 
 def test_a_run_past_its_timeout_is_stopped_and_failed_with_that_reason(hands: Hands) -> None:

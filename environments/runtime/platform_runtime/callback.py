@@ -162,10 +162,8 @@ class PlatformCallback(TrainerCallback):
             self._drop(error)
         self._step, self._updated_at = step, now
         if anomaly is not None:
-            known, self._anomaly = self._anomaly, anomaly
-            if known is None or known.type != anomaly.type:
-                # News is told at once; that it goes on, the thread tells.
-                self._write_status()
+            self._anomaly = anomaly
+            self._write_status()
 
     def end(self, *, failed: bool = False) -> None:
         if self._state in ("finished", "failed"):
@@ -253,7 +251,7 @@ class PlatformCallback(TrainerCallback):
         )
         with self._status_lock:
             try:
-                files.replace(self.status_path, status.to_bytes(), durable=False)
+                files.replace(self.status_path, status.to_bytes())
             except OSError as error:
                 self._complain("status", error)
 

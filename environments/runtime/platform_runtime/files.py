@@ -10,28 +10,24 @@ from platform_runtime.contract import ContractError, Message
 M = TypeVar("M", bound=Message)
 
 
-def write_beside(path: str, content: bytes, *, durable: bool = True) -> str:
-    """A new private file next to `path` with `content`; its path. Raises OSError and then leaves nothing.
-
-    `durable` waits for the disk, so that the content survives a crash of the machine.
-    """
+def write_beside(path: str, content: bytes) -> str:
+    """A new private file next to `path` with `content`; its path. Raises OSError and then leaves nothing."""
     folder, name = os.path.split(path)
     descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            if durable:
-                os.fsync(descriptor)
+            os.fsync(descriptor)
     except BaseException:
         remove(temporary)
         raise
     return temporary
 
 
-def replace(path: str, content: bytes, *, durable: bool = True) -> None:
+def replace(path: str, content: bytes) -> None:
     """Write `path` atomically. Raises OSError; the old file then stands as it was."""
-    temporary = write_beside(path, content, durable=durable)
+    temporary = write_beside(path, content)
     try:
         os.replace(temporary, path)
     except BaseException:

@@ -72,7 +72,7 @@ class AuditList(ApiListView):
 class SchemaView(SpectacularAPIView):
     """This description, as JSON, or as YAML where the Accept header asks for it."""
 
-    renderer_classes = [renderers.Json, OpenApiJsonRenderer, OpenApiYamlRenderer]  # noqa: RUF012  as the base has it
+    renderer_classes = [renderers.Json, OpenApiJsonRenderer, OpenApiYamlRenderer]
 
 
 class Unknown(ApiView):

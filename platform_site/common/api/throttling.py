@@ -23,7 +23,7 @@ class CallerThrottle(BaseThrottle):
     most = MOST_IN_WINDOW
     window_s = WINDOW_S
     _lock = threading.Lock()
-    _counts: dict[tuple[str, str], tuple[float, int]] = {}  # noqa: RUF012  shared by all instances on purpose
+    _counts: dict[tuple[str, str], tuple[float, int]] = {}
 
     def allow_request(self, request: Request, view: Any) -> bool:
         now = time.monotonic()
