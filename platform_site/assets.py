@@ -118,9 +118,17 @@ def install_npm(root: Path, folder: Path) -> Npm:
     """Node from the Python package index, into a folder that is thrown away afterwards."""
     requirements = root / "requirements" / "node.txt"
     uv = Path(sys.executable).with_name("uv")
-    installer = [str(uv), "pip", "install", "--python", sys.executable] if uv.is_file() else [
-        sys.executable, "-m", "pip", "install", "--disable-pip-version-check",
-    ]
+    installer = (
+        [str(uv), "pip", "install", "--python", sys.executable]
+        if uv.is_file()
+        else [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--disable-pip-version-check",
+        ]
+    )
     run(
         [*installer, "--quiet", "--target", str(folder), "--require-hashes", "-r", str(requirements)],
         cwd=root,
@@ -137,7 +145,12 @@ def install_npm(root: Path, folder: Path) -> Npm:
 def run(argv: list[str], *, cwd: Path, path: str, what: str) -> None:
     try:
         done = subprocess.run(
-            argv, cwd=cwd, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=TIMEOUT_S,
+            argv,
+            cwd=cwd,
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
