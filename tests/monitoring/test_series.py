@@ -205,3 +205,34 @@ def test_an_attempt_without_steps_yet_already_clips() -> None:
 def test_an_attempt_that_began_before_its_checkpoint_clips_at_its_own_first_step() -> None:
     parts = clip.canonical([seen(1, None, 1, 140), seen(2, 100, 1, 20)])
     assert [(p.attempt, p.low, p.high) for p in parts] == [(2, 1, 20)]
+
+
+def plans(run: Run, work: Callable[[], object]) -> list[str]:
+    """How the database goes about the queries of `work`."""
+    with CaptureQueriesContext(connection) as queries:
+        work()
+    reads = [q["sql"] for q in queries if q["sql"].lstrip().startswith("SELECT") and "monitoring_metric" in q["sql"]]
+    found = []
+    with connection.cursor() as cursor:
+        for sql in reads:
+            cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
+            found += [row[3] for row in cursor.fetchall() if "monitoring_metric" in row[3]]
+    return found
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="reads SQLite's plans")
+def test_no_read_goes_through_the_whole_of_a_segment(run: Run) -> None:
+    path = run.attempt()
+    append(path, *[line(step) for step in range(2000)])
+    run.sync()
+    append(path, *[line(step, loss=-1) for step in (3, 900, 1500, 2000)])
+    # Late steps in several places are the hardest case of a sync.
+    found = plans(run, run.sync)
+    found += plans(run, lambda: selectors.series(run.stream_id, ["loss"], start_step=7, end_step=1803, points=99))
+    found += plans(run, lambda: selectors.series(run.stream_id, ["loss"], start_step=7, end_step=88))
+    found += plans(run, lambda: selectors.points_after(run.stream_id, run.stream.version - 1))
+    found += plans(run, lambda: selectors.final_metrics(run.stream_id))
+    assert len(found) >= 8
+    for plan in found:
+        assert "SCAN" not in plan, plan
+        assert "step" in plan or "index" in plan or "version" in plan, plan
