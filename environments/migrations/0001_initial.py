@@ -6,34 +6,64 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('common', '0001_initial'),
+        ("common", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Host',
+            name="Host",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.SlugField(max_length=63, unique=True, verbose_name='name')),
-                ('kind', models.CharField(choices=[('local', 'this machine')], default='local', max_length=16, verbose_name='kind')),
-                ('root', models.CharField(help_text='Run folders live below it. Absolute.', max_length=1000, verbose_name='root folder')),
-                ('python', models.CharField(blank=True, help_text="Empty: the checkout's own environment.", max_length=1000, verbose_name='training Python')),
-                ('slots', models.PositiveSmallIntegerField(default=1, help_text='How many runs may share it at a time.', validators=[django.core.validators.MinValueValidator(1)], verbose_name='slots')),
-                ('enabled', models.BooleanField(default=True, verbose_name='enabled')),
-                ('unreachable_since', models.DateTimeField(blank=True, null=True, verbose_name='unreachable since')),
-                ('retry_at', models.DateTimeField(blank=True, null=True, verbose_name='next try')),
-                ('failures', models.PositiveIntegerField(default=0, verbose_name='failures in a row')),
-                ('observer', models.CharField(blank=True, editable=False, max_length=64)),
-                ('observer_until', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='hosts', to='common.project')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.SlugField(max_length=63, unique=True, verbose_name="name")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("local", "this machine")], default="local", max_length=16, verbose_name="kind"
+                    ),
+                ),
+                (
+                    "root",
+                    models.CharField(
+                        help_text="Run folders live below it. Absolute.", max_length=1000, verbose_name="root folder"
+                    ),
+                ),
+                (
+                    "python",
+                    models.CharField(
+                        blank=True,
+                        help_text="Empty: the checkout's own environment.",
+                        max_length=1000,
+                        verbose_name="training Python",
+                    ),
+                ),
+                (
+                    "slots",
+                    models.PositiveSmallIntegerField(
+                        default=1,
+                        help_text="How many runs may share it at a time.",
+                        validators=[django.core.validators.MinValueValidator(1)],
+                        verbose_name="slots",
+                    ),
+                ),
+                ("enabled", models.BooleanField(default=True, verbose_name="enabled")),
+                ("unreachable_since", models.DateTimeField(blank=True, null=True, verbose_name="unreachable since")),
+                ("retry_at", models.DateTimeField(blank=True, null=True, verbose_name="next try")),
+                ("failures", models.PositiveIntegerField(default=0, verbose_name="failures in a row")),
+                ("observer", models.CharField(blank=True, editable=False, max_length=64)),
+                ("observer_until", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created")),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="hosts", to="common.project"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
     ]

@@ -7,105 +7,179 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('common', '0001_initial'),
+        ("common", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Stream',
+            name="Stream",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('version', models.PositiveBigIntegerField(default=0, help_text='Grows with each sync that changed something.')),
-                ('rebased_version', models.PositiveBigIntegerField(default=0, help_text='Whoever read up to an older version must read the whole series again.')),
-                ('names', models.JSONField(blank=True, default=list, help_text='Sorted.', verbose_name='metric names')),
-                ('warnings', models.JSONField(blank=True, default=list, verbose_name='warnings')),
-                ('target_step', models.PositiveBigIntegerField(blank=True, null=True, verbose_name='target step')),
-                ('last_step', models.BigIntegerField(blank=True, null=True, verbose_name='last step')),
-                ('has_anomaly', models.BooleanField(default=False, verbose_name='anomaly')),
-                ('anomaly_type', models.CharField(blank=True, max_length=64, verbose_name='anomaly type')),
-                ('anomaly_message', models.TextField(blank=True, verbose_name='anomaly message')),
-                ('anomaly_step', models.BigIntegerField(blank=True, null=True, verbose_name='anomaly step')),
-                ('updated_at', models.DateTimeField(blank=True, null=True, verbose_name='updated')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='streams', to='common.project')),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                (
+                    "version",
+                    models.PositiveBigIntegerField(default=0, help_text="Grows with each sync that changed something."),
+                ),
+                (
+                    "rebased_version",
+                    models.PositiveBigIntegerField(
+                        default=0, help_text="Whoever read up to an older version must read the whole series again."
+                    ),
+                ),
+                ("names", models.JSONField(blank=True, default=list, help_text="Sorted.", verbose_name="metric names")),
+                ("warnings", models.JSONField(blank=True, default=list, verbose_name="warnings")),
+                ("target_step", models.PositiveBigIntegerField(blank=True, null=True, verbose_name="target step")),
+                ("last_step", models.BigIntegerField(blank=True, null=True, verbose_name="last step")),
+                ("has_anomaly", models.BooleanField(default=False, verbose_name="anomaly")),
+                ("anomaly_type", models.CharField(blank=True, max_length=64, verbose_name="anomaly type")),
+                ("anomaly_message", models.TextField(blank=True, verbose_name="anomaly message")),
+                ("anomaly_step", models.BigIntegerField(blank=True, null=True, verbose_name="anomaly step")),
+                ("updated_at", models.DateTimeField(blank=True, null=True, verbose_name="updated")),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created")),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="streams", to="common.project"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Segment',
+            name="Segment",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('attempt', models.PositiveIntegerField(verbose_name='attempt')),
-                ('path', models.CharField(help_text='Absolute, on the host of the attempt.', max_length=1000, verbose_name='path')),
-                ('offset', models.PositiveBigIntegerField(default=0, verbose_name='offset')),
-                ('generation', models.PositiveIntegerField(default=0, help_text='Grows when the file was replaced or cut, and is read from 0 again.', verbose_name='generation')),
-                ('fingerprint', models.CharField(blank=True, max_length=128, verbose_name='fingerprint')),
-                ('skip_from', models.PositiveBigIntegerField(blank=True, help_text='The offset stands inside a line that is passed over.', null=True, verbose_name='over-long line at')),
-                ('resumed_from', models.BigIntegerField(blank=True, null=True, verbose_name='resumed from step')),
-                ('first_step', models.BigIntegerField(blank=True, null=True, verbose_name='first step')),
-                ('last_step', models.BigIntegerField(blank=True, null=True, verbose_name='last step')),
-                ('bad_lines', models.PositiveBigIntegerField(default=0, verbose_name='bad lines')),
-                ('stream', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='segments', to='monitoring.stream')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("attempt", models.PositiveIntegerField(verbose_name="attempt")),
+                (
+                    "path",
+                    models.CharField(
+                        help_text="Absolute, on the host of the attempt.", max_length=1000, verbose_name="path"
+                    ),
+                ),
+                ("offset", models.PositiveBigIntegerField(default=0, verbose_name="offset")),
+                (
+                    "generation",
+                    models.PositiveIntegerField(
+                        default=0,
+                        help_text="Grows when the file was replaced or cut, and is read from 0 again.",
+                        verbose_name="generation",
+                    ),
+                ),
+                ("fingerprint", models.CharField(blank=True, max_length=128, verbose_name="fingerprint")),
+                (
+                    "skip_from",
+                    models.PositiveBigIntegerField(
+                        blank=True,
+                        help_text="The offset stands inside a line that is passed over.",
+                        null=True,
+                        verbose_name="over-long line at",
+                    ),
+                ),
+                ("resumed_from", models.BigIntegerField(blank=True, null=True, verbose_name="resumed from step")),
+                ("first_step", models.BigIntegerField(blank=True, null=True, verbose_name="first step")),
+                ("last_step", models.BigIntegerField(blank=True, null=True, verbose_name="last step")),
+                ("bad_lines", models.PositiveBigIntegerField(default=0, verbose_name="bad lines")),
+                (
+                    "stream",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="segments", to="monitoring.stream"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['stream_id', 'attempt'],
+                "ordering": ["stream_id", "attempt"],
             },
         ),
         migrations.CreateModel(
-            name='MetricRow',
+            name="MetricRow",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('step', models.BigIntegerField(verbose_name='step')),
-                ('time', models.FloatField(help_text="Seconds since the epoch, by the trainer's clock.", null=True, verbose_name='time')),
-                ('values', models.BinaryField(verbose_name='values')),
-                ('anomaly_type', models.CharField(blank=True, max_length=64, verbose_name='anomaly type')),
-                ('anomaly_message', models.TextField(blank=True, verbose_name='anomaly message')),
-                ('since', models.PositiveBigIntegerField()),
-                ('version', models.PositiveBigIntegerField()),
-                ('late', models.BinaryField(null=True)),
-                ('segment', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='rows', to='monitoring.segment')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("step", models.BigIntegerField(verbose_name="step")),
+                (
+                    "time",
+                    models.FloatField(
+                        help_text="Seconds since the epoch, by the trainer's clock.", null=True, verbose_name="time"
+                    ),
+                ),
+                ("values", models.BinaryField(verbose_name="values")),
+                ("anomaly_type", models.CharField(blank=True, max_length=64, verbose_name="anomaly type")),
+                ("anomaly_message", models.TextField(blank=True, verbose_name="anomaly message")),
+                ("since", models.PositiveBigIntegerField()),
+                ("version", models.PositiveBigIntegerField()),
+                ("late", models.BinaryField(null=True)),
+                (
+                    "segment",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="rows",
+                        to="monitoring.segment",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['segment_id', 'step'],
-                'indexes': [models.Index(fields=['segment', 'version'], name='metric_row_version'), models.Index(condition=models.Q(('anomaly_type', ''), _negated=True), fields=['segment', 'step'], name='metric_row_anomaly')],
-                'constraints': [models.UniqueConstraint(fields=('segment', 'step'), name='metric_row_step')],
+                "ordering": ["segment_id", "step"],
+                "indexes": [
+                    models.Index(fields=["segment", "version"], name="metric_row_version"),
+                    models.Index(
+                        condition=models.Q(("anomaly_type", ""), _negated=True),
+                        fields=["segment", "step"],
+                        name="metric_row_anomaly",
+                    ),
+                ],
+                "constraints": [models.UniqueConstraint(fields=("segment", "step"), name="metric_row_step")],
             },
         ),
         migrations.CreateModel(
-            name='MetricBucket',
+            name="MetricBucket",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('level', models.PositiveSmallIntegerField(verbose_name='level')),
-                ('index', models.BigIntegerField(verbose_name='index')),
-                ('rows', models.PositiveBigIntegerField(verbose_name='rows')),
-                ('cells', models.BinaryField(verbose_name='cells')),
-                ('segment', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='buckets', to='monitoring.segment')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("level", models.PositiveSmallIntegerField(verbose_name="level")),
+                ("index", models.BigIntegerField(verbose_name="index")),
+                ("rows", models.PositiveBigIntegerField(verbose_name="rows")),
+                ("cells", models.BinaryField(verbose_name="cells")),
+                (
+                    "segment",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="buckets",
+                        to="monitoring.segment",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['segment_id', 'level', 'index'],
-                'constraints': [models.UniqueConstraint(fields=('segment', 'level', 'index'), name='metric_bucket_index')],
+                "ordering": ["segment_id", "level", "index"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("segment", "level", "index"), name="metric_bucket_index")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='BadLine',
+            name="BadLine",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('generation', models.PositiveIntegerField(verbose_name='generation')),
-                ('offset', models.PositiveBigIntegerField(verbose_name='offset')),
-                ('reason', models.CharField(max_length=200, verbose_name='reason')),
-                ('excerpt', models.CharField(blank=True, max_length=400, verbose_name='begins with')),
-                ('segment', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='quarantine', to='monitoring.segment')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("generation", models.PositiveIntegerField(verbose_name="generation")),
+                ("offset", models.PositiveBigIntegerField(verbose_name="offset")),
+                ("reason", models.CharField(max_length=200, verbose_name="reason")),
+                ("excerpt", models.CharField(blank=True, max_length=400, verbose_name="begins with")),
+                (
+                    "segment",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="quarantine", to="monitoring.segment"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['segment_id', 'generation', 'offset'],
-                'constraints': [models.UniqueConstraint(fields=('segment', 'generation', 'offset'), name='bad_line_offset')],
+                "ordering": ["segment_id", "generation", "offset"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("segment", "generation", "offset"), name="bad_line_offset")
+                ],
             },
         ),
         migrations.AddConstraint(
-            model_name='segment',
-            constraint=models.UniqueConstraint(fields=('stream', 'attempt'), name='segment_attempt'),
+            model_name="segment",
+            constraint=models.UniqueConstraint(fields=("stream", "attempt"), name="segment_attempt"),
         ),
     ]
