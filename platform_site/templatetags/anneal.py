@@ -62,7 +62,7 @@ def metric_value(value: object) -> str:
 
 @register.filter
 def localised(text: str) -> str:
-    """What the platform brought along (names of built-in recipes, say) in the reader's language; other text as it is."""
+    """What the platform brought along, such as built-in recipes, in the reader's language; other text as it is."""
     return gettext(text) if text else ""
 
 

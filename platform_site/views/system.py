@@ -20,11 +20,8 @@ LOG_TAIL: Final = 8 << 10
 @require_GET
 @needs(Role.VIEWER)
 def system(request: HttpRequest) -> HttpResponse:
-    hosts = [
-        {"host": host, "training": training.state(host)}
-        for host in Host.objects.filter(project__in=projects_for(request.user))
-    ]
-    state = next((h["training"] for h in hosts if h["host"].kind == Host.Kind.LOCAL), None)
+    hosts = [(host, training.state(host)) for host in Host.objects.filter(project__in=projects_for(request.user))]
+    state = next((state for host, state in hosts if host.kind == Host.Kind.LOCAL), None)
     context = {
         "hosts": hosts,
         "state": state,
