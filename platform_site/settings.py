@@ -179,6 +179,7 @@ AXES_RESET_ON_SUCCESS = False
 # Knocking on a locked door must not keep its owner out for ever.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_VERBOSE = False
+AXES_LOCKOUT_TEMPLATE = "registration/locked.html"
 
 # --- API --------------------------------------------------------------------------------------------------
 

@@ -237,3 +237,11 @@ def test_times_are_told_from_now() -> None:
     assert [display.ago(now - timedelta(seconds=s), now) for s in (3, 125, 7300, 180000)] == [
         "just now", "2 min ago", "2 h ago", "2 d ago",
     ]  # fmt: skip
+
+
+def test_whoever_guesses_passwords_is_told_to_wait(client: Client) -> None:
+    world.person("alice")
+    for _ in range(10):
+        answer = client.post("/login/", {"username": "alice", "password": "wrong"})
+    assert answer.status_code == 429
+    assert "Too many attempts" in answer.content.decode()
