@@ -80,7 +80,9 @@ def _starting(seen: Seen) -> Decision:
     if seen.claim_owner == "runner":
         if not seen.runner_alive:
             return Decision.LOST
-        return Decision.STARTED if seen.has_process else Decision.NOTHING
+        # A runner that could not write down its process (a full disk) runs it all the same.
+        late = seen.status_age_s > START_DEADLINE_S
+        return Decision.STARTED if seen.has_process or late else Decision.NOTHING
     if seen.status_age_s > START_DEADLINE_S:
         return Decision.REVOKE
     # Never sent counts as due: NULL is no reason to wait for ever.

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from environments.transports import Transport, TransportError
+from environments.transports import Transport, TransportError, Unreachable
 from pipelines.folders import run_folder
 from pipelines.kinds import Verdict, kind_of
 from pipelines.messages import send_launch
@@ -17,7 +17,7 @@ from pipelines.services.advance import advance, new_attempt
 from pipelines.services.dispatch import requeue_at
 from pipelines.states import Outcome, StageEvent
 from pipelines.transitions import move_stage
-from platform_runtime.contract import Claim
+from platform_runtime.contract import Claim, ContractError
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +129,14 @@ def revoke(attempt: Attempt, transport: Transport) -> bool:
     folder = run_folder(attempt)
     if transport.create_exclusive(folder.claim, Claim.revoked().to_bytes()):
         return True
-    return Claim.from_bytes(transport.read(folder.claim)).owner == "revoked"
+    try:
+        return Claim.from_bytes(transport.read(folder.claim)).owner == "revoked"
+    except Unreachable:
+        raise
+    except (TransportError, OSError, ContractError) as error:
+        # Nobody can say whose it is. No runner can take it any more; one that had it loses what it started.
+        logger.warning("The claim of %s cannot be read: %s", attempt.folder, error)
+        return not transport.kill(attempt.folder)
 
 
 def cancel_unstarted(attempt: Attempt, *, actor: str) -> bool:
@@ -187,15 +194,15 @@ def _close(attempt: Attempt, outcome: Outcome, reason: str, probe: dict[str, Any
 
 def started(attempt: Attempt, probe: dict[str, Any]) -> bool:
     """A process is seen: the stage runs."""
-    times = times_of(probe, attempt)
+    began = times_of(probe, attempt).started_at or timezone.now()
     with transaction.atomic():
         moved = move_stage(
             attempt.stage_id,
             StageEvent.START,
             actor=OBSERVER,
             attempt=attempt.number,
-            started_at=_first_start(attempt.stage, times.started_at or timezone.now()),
+            started_at=_first_start(attempt.stage, began),
         )
         if moved:
-            Attempt.objects.filter(pk=attempt.pk).update(started_at=times.started_at, handle=probe.get("process"))
+            Attempt.objects.filter(pk=attempt.pk).update(started_at=began, handle=probe.get("process"))
     return moved

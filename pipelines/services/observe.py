@@ -151,7 +151,7 @@ def _unreachable(host: Host, error: Unreachable) -> None:
 def _settle(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bool:
     """Carry out what `decide` says about one attempt; True when it ended."""
     stage = attempt.stage
-    if probe.get("process") is not None:
+    if probe.get("process") is not None or probe.get("runner_alive"):
         _read(attempt, transport)
     decision = decide(StageStatus(stage.status), _seen(attempt, probe))
     match decision:
@@ -182,6 +182,17 @@ def _read(attempt: Attempt, transport: Transport) -> None:
         raise  # it passes, and the next look reads on
     except Exception:
         logger.exception("Reading %s failed", attempt.folder)
+
+
+def _judge(attempt: Attempt, exit_info: dict[str, Any], transport: Transport) -> Verdict:
+    """The kind's verdict. Where what the run left cannot even be looked at, it failed, rather than to run for ever."""
+    try:
+        return runner_kind(attempt.stage.kind).judge(attempt.stage, attempt, exit_info, transport)
+    except (Unreachable, DatabaseError):
+        raise  # it passes, and the next look judges
+    except Exception as error:
+        logger.exception("Judging %s failed", attempt.folder)
+        return Verdict(False, _("The run ended, but what it left cannot be read: %(error)s") % {"error": error})
 
 
 def _age(moment: datetime | None) -> float | None:
@@ -250,9 +261,8 @@ def _lost(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bool
 def _over_without_exit(
     attempt: Attempt, probe: dict[str, Any], transport: Transport, reason: str, *, lost: bool
 ) -> bool:
-    kind = runner_kind(attempt.stage.kind)
     _read(attempt, transport)
-    judged = kind.judge(attempt.stage, attempt, {"code": None, "signal": 9}, transport)
+    judged = _judge(attempt, {"code": None, "signal": 9}, transport)
     verdict = Verdict(False, attempt.reason or reason, retryable=not attempt.reason, result=judged.result)
     if attempt.stage.status == StageStatus.CANCELLING:
         return finish.cancelled(attempt, Verdict(False, "", result=judged.result), probe)
@@ -260,10 +270,9 @@ def _over_without_exit(
 
 
 def _finished(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bool:
-    kind = runner_kind(attempt.stage.kind)
     # Once more after the exit record was there: what is read now is all there will ever be.
     _read(attempt, transport)
-    verdict = kind.judge(attempt.stage, attempt, probe["exit"], transport)
+    verdict = _judge(attempt, probe["exit"], transport)
     if verdict.complete:
         return finish.complete(attempt, verdict, probe)
     if attempt.stage.status == StageStatus.CANCELLING:

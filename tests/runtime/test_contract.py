@@ -23,6 +23,8 @@ from platform_runtime.contract import (
 )
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
+seconds = st.floats(0, contract.MOST_SECONDS, exclude_max=True)
+codes = st.integers(0, contract.MOST_CODE - 1)
 integers = st.integers(-(2**62), 2**62)
 texts = st.text(max_size=30)
 messages = st.one_of(
@@ -34,21 +36,21 @@ messages = st.one_of(
         target_step=st.none() | integers,
         checkpoint_required=st.booleans(),
         checkpoint_folder=texts,
-        stop_grace_s=numbers,
+        stop_grace_s=seconds,
     ),
-    st.builds(Claim, st.sampled_from(["runner", "revoked"]), *[st.none() | integers] * 2, st.none() | texts, numbers),
-    st.builds(ProcessInfo, integers, integers, texts, integers, integers, texts, numbers),
+    st.builds(Claim, st.sampled_from(["runner", "revoked"]), *[st.none() | integers] * 2, st.none() | texts, seconds),
+    st.builds(ProcessInfo, integers, integers, texts, integers, integers, texts, seconds),
     st.builds(
-        ExitInfo, st.none() | integers, st.none() | integers, numbers, numbers, numbers,
+        ExitInfo, st.none() | codes, st.none() | codes, seconds, seconds, seconds,
         st.builds(CheckpointInfo, st.none() | integers, st.booleans(), texts),
     ),
     st.builds(
-        MetricLine, integers, numbers, st.dictionaries(texts, numbers | st.just("NaN"), max_size=4),
+        MetricLine, integers, seconds, st.dictionaries(texts, numbers | st.just("NaN"), max_size=4),
         st.none() | st.builds(AnomalyInfo, texts, texts),
     ),
     st.builds(
         StatusFile, st.sampled_from(["starting", "running", "finished", "failed"]),
-        st.none() | integers, st.none() | integers, texts, numbers, numbers, st.booleans(),
+        st.none() | integers, st.none() | integers, texts, seconds, seconds, st.booleans(),
         st.none() | texts, st.none() | texts,
     ),
 )  # fmt: skip
@@ -125,3 +127,14 @@ def test_the_environment_has_its_documented_names() -> None:
         "ANNEAL_TARGET_STEP",
     }
     assert {contract.ENV_LAUNCH_TOKEN, contract.ENV_RUN_FOLDER} == {"ANNEAL_LAUNCH_TOKEN", "ANNEAL_RUN_FOLDER"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"elapsed_s": float("nan")}, {"started_at": float("inf")}, {"elapsed_s": -1}, {"code": 2**31}, {"signal": -9}],
+)
+def test_a_number_that_no_clock_and_no_process_gives_is_refused(change: dict[str, Any]) -> None:
+    record = ExitInfo(0, None, 1.0, 2.0, 1.0, CheckpointInfo(None, False, "")).to_json()
+
+    with pytest.raises(ContractError, match=next(iter(change))):
+        ExitInfo.from_json({**record, **change})

@@ -30,6 +30,10 @@ RESULT: Final = "result.json"
 EXIT: Final = "exit.json"
 METRICS_DIR: Final = "metrics"
 
+MOST_SECONDS: Final = 1e11
+"""No moment and no duration here is longer: the year 5138. Beyond the calendar, nobody could work with it."""
+MOST_CODE: Final = 2**31
+
 MetricValue = float | int | str
 """A number, or "NaN", "Infinity", "-Infinity": JSON has no other way to say those."""
 
@@ -128,7 +132,7 @@ class Message(ABC):
     def from_bytes(cls, content: bytes) -> Self:
         try:
             data = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ContractError(f"{cls.__name__}: not JSON: {error}") from error
         if not isinstance(data, dict):
             raise ContractError(f"{cls.__name__}: an object was expected")
@@ -155,12 +159,22 @@ def _text(value: Any) -> str:
 def _integer(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError("a whole number was expected")
+    if not -(2**63) <= value < 2**63:
+        raise ValueError("no whole number of 64 bits")
     return value
 
 
-def _number(value: Any) -> float:
+def _code(value: Any) -> int:
+    if not 0 <= _integer(value) < MOST_CODE:
+        raise ValueError("no exit code or signal")
+    return _integer(value)
+
+
+def _seconds(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError("a number was expected")
+    if not 0 <= value < MOST_SECONDS:
+        raise ValueError("no moment or duration")
     return float(value)
 
 
@@ -207,7 +221,7 @@ class Command(Message):
             target_step=_get(data, "target_step", _optional(_integer)),
             checkpoint_required=_get(data, "checkpoint_required", _boolean),
             checkpoint_folder=_get(data, "checkpoint_folder", _text),
-            stop_grace_s=_get(data, "stop_grace_s", _number),
+            stop_grace_s=_get(data, "stop_grace_s", _seconds),
         )
         if not command.argv:
             raise ContractError("argv: empty")
@@ -238,7 +252,7 @@ class Claim(Message):
             pid=_get(data, "pid", _optional(_integer)),
             start_time=_get(data, "start_time", _optional(_integer)),
             boot_id=_get(data, "boot_id", _optional(_text)),
-            at=_get(data, "at", _number),
+            at=_get(data, "at", _seconds),
         )
 
 
@@ -263,7 +277,7 @@ class ProcessInfo(Message):
             child_pid=_get(data, "child_pid", _integer),
             child_start_time=_get(data, "child_start_time", _integer),
             launch_token=_get(data, "launch_token", _text),
-            started_at=_get(data, "started_at", _number),
+            started_at=_get(data, "started_at", _seconds),
         )
 
 
@@ -306,11 +320,11 @@ class ExitInfo(Message):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         return cls(
-            code=_get(data, "code", _optional(_integer)),
-            signal=_get(data, "signal", _optional(_integer)),
-            started_at=_get(data, "started_at", _number),
-            finished_at=_get(data, "finished_at", _number),
-            elapsed_s=_get(data, "elapsed_s", _number),
+            code=_get(data, "code", _optional(_code)),
+            signal=_get(data, "signal", _optional(_code)),
+            started_at=_get(data, "started_at", _seconds),
+            finished_at=_get(data, "finished_at", _seconds),
+            elapsed_s=_get(data, "elapsed_s", _seconds),
             checkpoint=CheckpointInfo.from_json(_get(data, "checkpoint", _mapping)),
         )
 
@@ -348,7 +362,7 @@ class MetricLine(Message):
         anomaly = data.get("anomaly")
         return cls(
             step=_get(data, "step", _integer),
-            time=_get(data, "time", _number),
+            time=_get(data, "time", _seconds),
             metrics=_get(data, "metrics", _mapping),
             anomaly=None if anomaly is None else AnomalyInfo.from_json(_get(data, "anomaly", _mapping)),
             v=_get(data, "v", _integer),
@@ -382,8 +396,8 @@ class StatusFile(Message):
             step=_get(data, "step", _optional(_integer)),
             target_step=_get(data, "target_step", _optional(_integer)),
             unit=_get(data, "unit", _text),
-            updated_at=_get(data, "updated_at", _number),
-            heartbeat_at=_get(data, "heartbeat_at", _number),
+            updated_at=_get(data, "updated_at", _seconds),
+            heartbeat_at=_get(data, "heartbeat_at", _seconds),
             has_anomaly=_get(data, "has_anomaly", _boolean),
             anomaly_type=_get(data, "anomaly_type", _optional(_text)),
             anomaly_message=_get(data, "anomaly_message", _optional(_text)),

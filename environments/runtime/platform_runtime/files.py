@@ -2,12 +2,16 @@
 
 import contextlib
 import os
+import stat
 import tempfile
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from platform_runtime.contract import ContractError, Message
 
 M = TypeVar("M", bound=Message)
+
+MOST_BYTES: Final = 4 << 20
+"""Of a message. A file that is longer is none."""
 
 
 def write_beside(path: str, content: bytes) -> str:
@@ -56,7 +60,15 @@ def remove(path: str) -> None:
 def load(kind: type[M], path: str) -> M | None:
     """The message in a file; None when there is none, or none that can be read."""
     try:
-        with open(path, "rb") as file:
-            return kind.from_bytes(file.read())
+        return kind.from_bytes(_content(path))
     except (OSError, ContractError):
         return None
+
+
+def _content(path: str) -> bytes:
+    """Of a regular file and no other: opening a pipe that was put in its place would wait for ever."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{path} is no regular file")
+        return file.read(MOST_BYTES)

@@ -1,0 +1,160 @@
+"""Whatever stands in a run folder, the run ends, and the others of its host are seen meanwhile."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from environments.transports import Transport
+from pipelines.folders import run_folder
+from pipelines.kinds import Verdict, registry
+from pipelines.models import Attempt, Stage
+from pipelines.services import cancel, dispatch
+from pipelines.states import StageStatus
+from platform_runtime.contract import Command
+
+from . import builders
+from .conftest import Hands, ScriptKind
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SLEEP = "import time; time.sleep(60)"
+
+
+def claimed(hands: Hands, content: str) -> tuple[Stage, Attempt]:
+    """A stage that is starting, with a claim of which nobody can say whose it is."""
+    stage = hands.script("pass", max_retries=0)
+    dispatch.dispatch()
+    attempt = hands.attempt(stage)
+    folder = Path(attempt.folder)
+    folder.mkdir(parents=True)
+    (folder / "claim").write_text(content)
+    return stage, attempt
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"owner": "nobody", "at": 0}', "[" * 100_000])
+def test_a_claim_that_says_nothing_is_revoked_when_its_time_is_over(hands: Hands, content: str) -> None:
+    stage, _attempt = claimed(hands, content)
+    Stage.objects.filter(pk=stage.pk).update(changed_at="2020-01-01T00:00:00Z")
+
+    hands.look()
+
+    assert hands.status(stage) == StageStatus.QUEUED
+    assert hands.attempt(stage).number == 2
+
+
+def test_a_stage_with_a_claim_that_says_nothing_can_be_cancelled(hands: Hands) -> None:
+    stage, attempt = claimed(hands, "{")
+
+    cancel.cancel_stage(stage.pk, user=builders.person())
+    cancel.stop_attempt(attempt.pk)
+
+    assert hands.until(stage, timeout_s=5) == "cancelled"
+
+
+@pytest.mark.parametrize("name", ["claim", "process.json", "exit.json", "metrics/{}_status.json"])
+def test_a_pipe_in_a_files_place_holds_nobody(hands: Hands, name: str) -> None:
+    other, stage = hands.script(SLEEP), hands.script(SLEEP)
+    hands.launch(other)
+    attempt = hands.launch(stage)
+    hands.until(stage, StageStatus.RUNNING)
+    path = Path(attempt.folder) / name.format(stage.pk)
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+    began = time.monotonic()
+    hands.look()
+
+    assert time.monotonic() - began < 15
+    assert hands.until(other, StageStatus.RUNNING) == "running"
+
+
+def ended(hands: Hands) -> tuple[Stage, Attempt]:
+    """A stage that runs still in the database, and whose process has ended well."""
+    stage = hands.script("import time; time.sleep(1)")
+    attempt = hands.launch(stage)
+    hands.until(stage, StageStatus.RUNNING)
+    record = Path(attempt.folder) / "exit.json"
+    end = time.monotonic() + 15
+    while not record.exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    return stage, attempt
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"elapsed_s": float("nan")},
+        {"elapsed_s": 1e308},
+        {"started_at": float("inf")},
+        {"code": 10**30},
+        {"code": 2**40},
+        {"checkpoint": {"step": 10**30, "ok": True, "why": ""}},
+        {"extra": json.loads("[" * 900 + "]" * 900)},
+    ],
+    ids=lambda changes: str(changes)[:40],
+)
+def test_an_exit_record_with_impossible_numbers_still_ends_the_run(hands: Hands, changes: dict[str, Any]) -> None:
+    stage, attempt = ended(hands)
+    record = Path(attempt.folder) / "exit.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), **changes}))
+
+    assert hands.until(stage, timeout_s=8) in ("completed", "failed")
+    assert stage.started_at is not None
+    assert stage.completed_at is not None
+    assert stage.completed_at > stage.started_at
+
+
+@pytest.mark.parametrize("content", ["", "{", "[" * 100_000, '{"code": 0}', "\0" * 100])
+def test_an_exit_record_that_cannot_be_read_ends_the_run_as_lost(hands: Hands, content: str) -> None:
+    stage, attempt = ended(hands)
+    (Path(attempt.folder) / "exit.json").write_text(content)
+
+    assert hands.until(stage, timeout_s=8) == "failed"
+    assert hands.attempt(stage).outcome == "lost"
+
+
+class ReadingKind(ScriptKind):
+    """Judges by a file of the run folder, as training does."""
+
+    name = "reading"
+
+    def judge(self, stage: Stage, attempt: Attempt, exit_info: dict[str, Any], transport: Transport) -> Verdict:
+        Command.from_bytes(transport.read(run_folder(attempt).command))
+        return Verdict(True, result={"value": 0})
+
+
+registry.register(ReadingKind())
+
+
+@pytest.mark.parametrize("damage", ["gone", "garbage", "a folder"])
+def test_a_run_that_cannot_be_judged_fails_and_says_so(hands: Hands, damage: str) -> None:
+    stage, attempt = ended(hands)
+    Stage.objects.filter(pk=stage.pk).update(kind="reading")
+    command = Path(attempt.folder) / "command.json"
+    command.unlink()
+    if damage == "garbage":
+        command.write_text("{")
+    elif damage == "a folder":
+        command.mkdir()
+
+    assert hands.until(stage, timeout_s=8) == "failed"
+    assert "cannot be read" in stage.error_message
+
+
+def test_a_runner_without_a_process_record_is_seen_to_run(hands: Hands) -> None:
+    stage = hands.script(SLEEP, timeout_s=1)
+    attempt = hands.launch(stage)
+    record = Path(attempt.folder) / "process.json"
+    end = time.monotonic() + 15
+    while not record.exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    record.write_text("{")
+    Stage.objects.filter(pk=stage.pk).update(changed_at="2020-01-01T00:00:00Z")
+
+    assert hands.until(stage, timeout_s=15) == "failed"
+    assert "timeout" in stage.error_message
