@@ -1,11 +1,13 @@
 """Short stages in the worker itself, under a lease that the worker renews."""
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final
 
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -20,6 +22,8 @@ from pipelines.transitions import move_stage
 from platform_site.common.db import released_connections
 from platform_site.common.errors import PlatformError
 
+logger = logging.getLogger(__name__)
+
 LEASE_S: Final = 15.0
 RENEW_S: Final = 4.0
 LOST_TRIES: Final = 3
@@ -28,13 +32,15 @@ LOST_TRIES: Final = 3
 def run_inline(attempt: Attempt, kind: InlineKind, *, worker: str) -> bool:
     """Run it here, once: the move to running is what one of many deliveries wins. True when this call ran it."""
     now = timezone.now()
-    if not move_stage(
-        attempt.stage_id, StageEvent.START, actor=worker or "worker", attempt=attempt.number, started_at=now
-    ):
-        return False
-    Attempt.objects.filter(pk=attempt.pk, outcome="").update(
-        started_at=now, worker=worker, lease_until=now + timedelta(seconds=LEASE_S)
-    )
+    # One transaction: a stage seen to run without its lease would be taken for lost, and run twice.
+    with transaction.atomic():
+        if not move_stage(
+            attempt.stage_id, StageEvent.START, actor=worker or "worker", attempt=attempt.number, started_at=now
+        ):
+            return False
+        Attempt.objects.filter(pk=attempt.pk, outcome="").update(
+            started_at=now, worker=worker, lease_until=now + timedelta(seconds=LEASE_S)
+        )
     attempt.refresh_from_db()
     with _renewed(attempt):
         try:
@@ -76,10 +82,13 @@ def _renewed(attempt: Attempt) -> Iterator[None]:
 
     def renew() -> None:
         while not done.wait(RENEW_S):
-            with released_connections():
-                Attempt.objects.filter(pk=attempt.pk, outcome="").update(
-                    lease_until=timezone.now() + timedelta(seconds=LEASE_S)
-                )
+            try:
+                with released_connections():
+                    Attempt.objects.filter(pk=attempt.pk, outcome="").update(
+                        lease_until=timezone.now() + timedelta(seconds=LEASE_S)
+                    )
+            except DatabaseError:  # it passes, and who gave up here would be found lost while it works
+                logger.warning("The lease of %s could not be renewed", attempt.pk)
 
     thread = threading.Thread(target=renew, name=f"lease {attempt.pk}", daemon=True)
     thread.start()
