@@ -36,7 +36,9 @@ def cancel_stage(stage_id: UUID, *, user: User) -> None:
         raise NotFound(_("There is no such stage."))
     if status in STAGE_TERMINAL and status is not StageStatus.CANCELLED:
         raise Conflict(_("The run has already ended: it is %(status)s.") % {"status": status.value})
-    audit.record("stage.cancel", user, Stage.objects.get(pk=stage_id))
+    stage = Stage.objects.filter(pk=stage_id).first()
+    if stage is not None:  # else it was deleted since, once it had ended
+        audit.record("stage.cancel", user, stage)
 
 
 def cancel_pipeline(pipeline_id: UUID, *, user: User) -> None:

@@ -14,10 +14,18 @@ from pipelines.services.advance import advance
 from pipelines.states import PIPELINE_TERMINAL, PipelineEvent, PipelineStatus, StageEvent, StageStatus
 from pipelines.transitions import move_pipeline, move_stage
 from platform_site.common import audit
-from platform_site.common.errors import Conflict, Invalid
+from platform_site.common.errors import Conflict, Invalid, NotFound
 from platform_site.common.models import User
 
 RETRIED = (StageStatus.FAILED, StageStatus.CANCELLED, StageStatus.SKIPPED)
+
+
+def held(pipeline_id: UUID) -> Pipeline:
+    """The pipeline, its row locked until the transaction ends. Raises NotFound: it may have been deleted just now."""
+    found = Pipeline.objects.select_for_update().filter(pk=pipeline_id).first()
+    if found is None:
+        raise NotFound(_("There is no such pipeline."))
+    return found
 
 
 def start_pipeline(pipeline_id: UUID, *, user: User) -> None:
@@ -38,7 +46,7 @@ def resume_pipeline(pipeline_id: UUID, *, user: User) -> None:
 def _move(pipeline_id: UUID, event: PipelineEvent, user: User, refusal: str) -> None:
     actor = user.get_username()
     with transaction.atomic():
-        pipeline = Pipeline.objects.select_for_update().get(pk=pipeline_id)
+        pipeline = held(pipeline_id)
         if not move_pipeline(pipeline_id, event, actor=actor):
             raise Conflict(refusal % {"status": pipeline.status})
         audit.record(f"pipeline.{event}", user, pipeline)
@@ -48,7 +56,7 @@ def _move(pipeline_id: UUID, event: PipelineEvent, user: User, refusal: str) -> 
 def retry_pipeline(pipeline_id: UUID, *, user: User) -> None:
     """Try again what failed, was cancelled or was skipped; what completed stays. Raises Conflict unless it ended so."""
     with transaction.atomic():
-        pipeline = Pipeline.objects.select_for_update().get(pk=pipeline_id)
+        pipeline = held(pipeline_id)
         stages = Stage.objects.filter(pipeline=pipeline, status__in=RETRIED).order_by("order")
         if pipeline.status not in (PipelineStatus.FAILED, PipelineStatus.CANCELLED):
             raise Conflict(
@@ -65,7 +73,7 @@ def retry_stage(stage: Stage, *, user: User, params: dict[str, Any] | None = Non
     Raises Conflict unless it failed or was cancelled, Invalid when the parameters will not do.
     """
     with transaction.atomic():
-        pipeline = Pipeline.objects.select_for_update().get(pk=stage.pipeline_id)
+        pipeline = held(stage.pipeline_id)
         stages = list(Stage.objects.filter(pipeline=pipeline).prefetch_related("depends_on").order_by("order"))
         stage = next(found for found in stages if found.pk == stage.pk)
         if stage.status not in (StageStatus.FAILED, StageStatus.CANCELLED):

@@ -9,6 +9,7 @@ from environments.transports import TransportError, for_host
 from monitoring.models import Stream
 from pipelines.folders import attempt_path
 from pipelines.models import Attempt, Pipeline
+from pipelines.services.control import held
 from pipelines.states import PIPELINE_TERMINAL, PipelineStatus
 from platform_site.common import audit, live
 from platform_site.common.errors import Conflict
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 def delete_pipeline(pipeline: Pipeline, *, user: User) -> None:
     """Raises Conflict while it runs. A file that cannot be removed is logged and does no harm."""
     with transaction.atomic():
-        pipeline = Pipeline.objects.select_for_update().get(pk=pipeline.pk)
+        pipeline = held(pipeline.pk)
         if pipeline.status not in {*PIPELINE_TERMINAL, PipelineStatus.PENDING}:
             raise Conflict(
                 _("A pipeline that is %(status)s cannot be deleted. Cancel it first.") % {"status": pipeline.status}

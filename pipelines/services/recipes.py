@@ -31,7 +31,7 @@ from pipelines.recipes.spec import (
 )
 from platform_runtime.contract import RunFolder
 from platform_site.common import audit
-from platform_site.common.errors import Conflict, Forbidden, Invalid
+from platform_site.common.errors import Conflict, Forbidden, Invalid, NotFound
 from platform_site.common.models import Project, User
 from platform_site.common.naming import slug_from
 from platform_site.common.paths import slug as valid_slug
@@ -113,7 +113,9 @@ def revise_recipe(*, user: User, recipe: Recipe, revision: int, changes: Mapping
     revised it meanwhile, Forbidden for built-in recipes, Invalid.
     """
     _refuse_builtin(recipe)
-    recipe = Recipe.objects.select_for_update().get(pk=recipe.pk)
+    if not Recipe.objects.select_for_update().filter(pk=recipe.pk).exists():
+        raise NotFound(_("There is no such recipe."))
+    recipe.refresh_from_db()
     old = recipe.revisions.select_related("recipe", "dataset").order_by("-number").first()
     if old is None or old.number != revision:
         message = _("The recipe is at revision %(now)s, not %(named)s: somebody changed it. Load it again.")
