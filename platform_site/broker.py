@@ -126,7 +126,7 @@ class WorkerRegistry(dramatiq.Middleware):
 
     def __init__(self) -> None:
         self._workers: list[dramatiq.Worker] = []
-        self._busy: dict[str, int] = {}
+        self._busy: dict[str, set[str]] = {}
         self._lock = threading.Lock()
         self._changed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -154,7 +154,7 @@ class WorkerRegistry(dramatiq.Middleware):
 
     def before_process_message(self, broker: dramatiq.Broker, message: dramatiq.MessageProxy) -> None:
         with self._lock:
-            self._busy[message.queue_name] = self._busy.get(message.queue_name, 0) + 1
+            self._busy.setdefault(message.queue_name, set()).add(message.message_id)
 
     def after_process_message(
         self,
@@ -165,7 +165,8 @@ class WorkerRegistry(dramatiq.Middleware):
         exception: BaseException | None = None,
     ) -> None:
         with self._lock:
-            self._busy[message.queue_name] -= 1
+            # One that was skipped for its age was never counted.
+            self._busy.get(message.queue_name, set()).discard(message.message_id)
 
     def after_skip_message(self, broker: dramatiq.Broker, message: dramatiq.MessageProxy) -> None:
         self.after_process_message(broker, message)
@@ -192,7 +193,7 @@ class WorkerRegistry(dramatiq.Middleware):
             name=_name(worker),
             queues=queues,
             threads=worker.worker_threads,
-            busy=sum(self._busy.get(queue, 0) for queue in queues),
+            busy=sum(len(self._busy.get(queue, ())) for queue in queues),
             last_seen=time.time(),
         )
 

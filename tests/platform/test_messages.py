@@ -177,6 +177,28 @@ def test_a_worker_is_listed_with_its_load_while_it_lives(
     assert live_workers() == []
 
 
+def test_a_message_that_was_dropped_does_not_count_as_work(
+    broker: Broker, working: Callable[..., dramatiq.Worker]
+) -> None:
+    done: list[str] = []
+
+    @dramatiq.actor(queue_name="control", max_retries=0)
+    def note(word: str) -> None:
+        done.append(word)
+
+    send("note", "control", "first")
+    for _ in range(3):
+        send("note", "control", "late", max_age_ms=1)
+    time.sleep(0.1)
+    send("note", "control", "last")
+    working("control", threads=1)
+    wait_until(lambda: "last" in done, 5)
+
+    registry = next(one for one in broker.middleware if isinstance(one, WorkerRegistry))
+    wait_until(lambda: not any(registry._busy.values()), 5)
+    assert done == ["first", "last"]
+
+
 def test_nobody_is_listed_when_redis_is_away(valkey_server: valkey.Server) -> None:
     valkey_server.stop()
     try:
