@@ -32,6 +32,7 @@ def _named_failures(path: str) -> Iterator[None]:
             errno.EPERM: "no right to write there: check the owner of the folder",
             errno.EROFS: "the file system is read-only",
             errno.ENOTDIR: "a file stands where a folder should be",
+            errno.ELOOP: "a symbolic link stands where a file should be",
         }
         what = hints.get(error.errno or 0, error.strerror or str(error))
         raise TransportError(f"{path}: {what}") from error
@@ -39,9 +40,10 @@ def _named_failures(path: str) -> Iterator[None]:
 
 class LocalTransport:
     def read(self, path: str, offset: int = 0, limit: int = 1 << 20) -> bytes:
-        # Not blocking: a FIFO left in a file's place must not hold the reader.
+        # Not blocking: a FIFO left in a file's place must not hold the reader. Following no link: a run could
+        # have its log shown from a file that the platform may read and the run's author may not.
         with _named_failures(path):
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 if not stat_module.S_ISREG(os.fstat(descriptor).st_mode):
                     raise TransportError(f"{path}: not a regular file")
