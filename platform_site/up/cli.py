@@ -197,7 +197,7 @@ def _stay(terminal: Terminal, data: Path) -> int:
 
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGHUP, leave)
-    terminal.say("Press Ctrl-C to stop it")
+    terminal.say("Press Ctrl-C to stop the platform; a training that runs goes on")
     try:
         while state.is_running(data):
             time.sleep(1)
