@@ -21,6 +21,9 @@ class Stream(models.Model):
     warnings = models.JSONField(_("warnings"), default=list, blank=True)
     target_step = models.PositiveBigIntegerField(_("target step"), null=True, blank=True)
     last_step = models.BigIntegerField(_("last step"), null=True, blank=True)
+    pace_s = models.FloatField(
+        _("seconds a step"), null=True, blank=True, help_text="Mean of the latest attempt, from its first step on."
+    )
     has_anomaly = models.BooleanField(_("anomaly"), default=False)
     anomaly_type = models.CharField(_("anomaly type"), max_length=64, blank=True)
     anomaly_message = models.TextField(_("anomaly message"), blank=True)

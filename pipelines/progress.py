@@ -21,14 +21,14 @@ def progress_of(
     *,
     step: int | None,
     target_step: int | None,
-    started_at: datetime | None,
+    pace_s: float | None,
     seen_at: datetime | None,
     now: datetime,
-    resumed_from: int | None = None,
 ) -> Progress:
-    """`started_at` is this attempt's start, `seen_at` when `step` was reached, `resumed_from` the step it began at.
+    """`pace_s` is what a step of this attempt takes in seconds, None before its second; `seen_at` when `step` was
+    reached. The estimate counts down by itself between two steps.
 
-    The rate is taken at the last step and the estimate then counts down by itself between two steps.
+    The time before the first step does not count: a trainer may load longer than it trains.
     """
     if status == StageStatus.COMPLETED:
         return Progress(step, target_step, 1.0, None)
@@ -37,9 +37,7 @@ def progress_of(
     fraction = min(1.0, max(0.0, (step or 0) / target_step))
     if status in STAGE_TERMINAL or status != StageStatus.RUNNING:
         return Progress(step, target_step, fraction, None)
-    done = (step or 0) - (resumed_from or 0)
-    if started_at is None or seen_at is None or done <= 0:
+    if pace_s is None or seen_at is None:
         return Progress(step, target_step, fraction, None)
-    took = (seen_at - started_at).total_seconds()
-    left = max(0, target_step - (step or 0)) * took / done - (now - seen_at).total_seconds()
-    return Progress(step, target_step, fraction, max(0.0, left) if took > 0 else None)
+    left = max(0, target_step - (step or 0)) * pace_s - (now - seen_at).total_seconds()
+    return Progress(step, target_step, fraction, max(0.0, left))

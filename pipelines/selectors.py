@@ -103,18 +103,15 @@ def duration_s(started: datetime | None, completed: datetime | None) -> float | 
 
 
 def stage_progress(stage: Stage) -> Progress:
-    """Of a stage with its job, stream and attempts at hand."""
+    """Of a stage with its job and stream at hand."""
     job = getattr(stage, "job", None)
-    attempts = list(stage.attempts.all())
-    current = attempts[-1] if attempts else None
     return progress_of(
         stage.status,
         step=job.stream.last_step if job is not None else None,
         target_step=(job.target_step or job.stream.target_step) if job is not None else None,
-        started_at=current.started_at if current is not None else None,
+        pace_s=job.stream.pace_s if job is not None else None,
         seen_at=job.stream.updated_at if job is not None else None,
         now=timezone.now(),
-        resumed_from=current.resumed_from_step if current is not None else None,
     )
 
 

@@ -17,7 +17,7 @@ from django.db.models import F, OuterRef, Subquery
 from django.utils import timezone
 
 from environments.transports import Transport
-from monitoring.models import BadLine, Segment, Stream
+from monitoring.models import BadLine, MetricRow, Segment, Stream
 from monitoring.store import lines, tables
 from platform_site.common import live
 
@@ -72,7 +72,11 @@ def open_segment(stream_id: UUID, *, attempt: int, path: str, resumed_from: int 
             return segment
         version = stream.version + 1
         Stream.objects.filter(pk=stream_id).update(
-            version=version, rebased_version=version, last_step=_last_step(stream_id), updated_at=timezone.now()
+            version=version,
+            rebased_version=version,
+            last_step=_last_step(stream_id),
+            pace_s=None,
+            updated_at=timezone.now(),
         )
         _announce(stream_id, version)
     return segment
@@ -184,6 +188,7 @@ def _commit(
         }
         if segment.attempt == stream.latest_attempt:
             changes["last_step"] = after.last_step if after.last_step is not None else segment.resumed_from
+            changes["pace_s"] = _pace_s(segment.pk)
         for _, step in sorted(steps.items()):
             if step.anomaly is not None:
                 changes |= {
@@ -210,6 +215,16 @@ def _move(segment_id: int, before: _Place, after: _Place) -> bool:
         )
         == 1
     )
+
+
+def _pace_s(segment_id: int) -> float | None:
+    """From the first step to the last by the trainer's clock; None before the second step."""
+    rows = MetricRow.objects.filter(segment_id=segment_id).values_list("step", "time")
+    first, last = rows.order_by("step").first(), rows.order_by("-step").first()
+    if first is None or last is None or first[0] == last[0] or first[1] is None or last[1] is None:
+        return None
+    pace = (last[1] - first[1]) / (last[0] - first[0])
+    return float(pace) if pace > 0 else None
 
 
 def _locked(stream_id: UUID) -> Any:
