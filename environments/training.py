@@ -55,6 +55,8 @@ def _own_environment(file: Path) -> TrainingState:
         return TrainingState(
             "failed", _("The set-up of the training environment was interrupted. Run bin/up again."), log=log
         )
+    if status == "ready":  # the set-up itself writes English alone
+        message = _("PyTorch and verl are installed and were checked.")
     return TrainingState(status, message, python, percent if isinstance(percent, int) else None, log)
 
 

@@ -30,6 +30,14 @@ STATUS_LABELS: Final[dict[str, Promise]] = {
     "missing": gettext_lazy("Not installed"),
 }
 
+STATS: Final[dict[str, Promise]] = {
+    "turns": gettext_lazy("Turns"),
+    "characters": gettext_lazy("Characters"),
+    "mean_characters": gettext_lazy("Characters a row, mean"),
+    "longest_characters": gettext_lazy("Characters of the longest row"),
+}
+"""What a dataset is counted by, in words."""
+
 SHAPES: Final[dict[str, str]] = {
     "succeeded": "completed",
     "ready": "completed",
@@ -46,6 +54,10 @@ DAY: Final = 86400
 
 def status_label(status: str) -> str:
     return str(STATUS_LABELS.get(status, status))
+
+
+def stat_label(name: str) -> str:
+    return str(STATS.get(name, name))
 
 
 def status_shape(status: str) -> str:

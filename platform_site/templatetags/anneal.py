@@ -46,6 +46,11 @@ def status_pill(status: str, label: str = "") -> SafeString:
 
 
 @register.filter
+def stat_label(name: str) -> str:
+    return display.stat_label(name)
+
+
+@register.filter
 def status_label(status: str) -> str:
     return display.status_label(status)
 
