@@ -55,6 +55,19 @@ def test_a_user_without_a_role_is_told_so(client: Client, page: str) -> None:
     assert "You may not do this" in answer.content.decode()
 
 
+def test_only_administrators_are_shown_the_way_to_the_administration(client: Client, alice: Client) -> None:
+    client.force_login(world.person("charlie", Role.ADMIN))
+    assert 'href="/admin/"' in client.get("/").content.decode()
+    assert 'href="/admin/"' not in alice.get("/").content.decode()
+
+
+def test_what_a_dataset_is_counted_by_is_said_in_words(vera: Client) -> None:
+    install()
+    page = vera.get("/datasets/arithmetic/").content.decode()
+    assert "Characters a row, mean" in page
+    assert "mean_characters" not in page
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_a_viewer_reads_everything_and_starts_nothing(vera: Client, tmp_path: Path, page: str) -> None:
     run = world.run("running", root=tmp_path, steps=0)
