@@ -35,7 +35,8 @@ class Times:
 def times_of(probe: dict[str, Any], attempt: Attempt) -> Times:
     """True times from the runner's record, moved by the difference between the host's clock and ours.
 
-    The end is the start plus the elapsed seconds that the runner counted on a monotonic clock.
+    The end is the start plus the elapsed seconds that the runner counted on a monotonic clock, also where that lies
+    ahead of us: our clock was set back since, and the start lies ahead as well.
     """
     now = timezone.now()
     skew = now.timestamp() - float(probe.get("now") or now.timestamp())
@@ -46,7 +47,7 @@ def times_of(probe: dict[str, Any], attempt: Attempt) -> Times:
         return Times(None, now)
     elapsed = info.get("elapsed_s")
     completed = started + timedelta(seconds=float(elapsed)) if elapsed is not None else now
-    return Times(started, max(started + timedelta(milliseconds=1), min(completed, now)))
+    return Times(started, max(started + timedelta(milliseconds=1), completed))
 
 
 def _at(epoch: float) -> datetime:

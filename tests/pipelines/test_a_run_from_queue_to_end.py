@@ -75,6 +75,22 @@ def test_a_run_that_ended_while_nobody_looked_has_its_true_end(hands: Hands) -> 
     assert stage.completed_at.timestamp() == pytest.approx(told["finished_at"] - 3600, abs=0.5)
 
 
+def test_a_clock_set_back_during_a_run_does_not_shorten_it(hands: Hands) -> None:
+    stage = hands.script("import time; time.sleep(1)")
+    attempt = hands.launch(stage)
+    hands.until(stage, StageStatus.RUNNING)
+    ahead = timezone.now() + timedelta(hours=1)
+    Attempt.objects.filter(pk=attempt.pk).update(started_at=ahead)
+    Stage.objects.filter(pk=stage.pk).update(started_at=ahead)
+
+    assert hands.until(stage) == "completed"
+
+    elapsed = json.loads((Path(attempt.folder) / "exit.json").read_text())["elapsed_s"]
+    assert stage.started_at is not None
+    assert stage.completed_at is not None
+    assert (stage.completed_at - stage.started_at).total_seconds() == pytest.approx(elapsed, abs=0.01)
+
+
 def test_a_failed_run_says_why_and_fails_its_pipeline(hands: Hands) -> None:
     stage = hands.script("raise SystemExit(3)")
     hands.launch(stage)
