@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,14 @@ def state(host: Host) -> TrainingState:
             return TrainingState("ready", _("Set by hand."), python)
         return TrainingState("failed", _("%(path)s is not an executable Python.") % {"path": python})
     return _own_environment(Path(settings.CHECKOUT_DIR) / ".training" / "state.json")
+
+
+def any_python(host: Host) -> str:
+    """A Python of the host that runs what needs the standard library alone, also while nothing is set up yet."""
+    found = state(host)
+    if found.ready and found.python:
+        return found.python
+    return sys.executable if host.kind == Host.Kind.LOCAL else "python3"
 
 
 def _own_environment(file: Path) -> TrainingState:

@@ -7,9 +7,13 @@ class PipelinesConfig(AppConfig):
 
     def ready(self) -> None:
         # The kinds use models, which can be imported only once all apps are loaded.
+        from .kinds.cleanup_checkpoints import CleanupCheckpoints  # noqa: PLC0415
         from .kinds.noop import Noop  # noqa: PLC0415
+        from .kinds.preprocess_dataset import PreprocessDataset  # noqa: PLC0415
         from .kinds.registry import register  # noqa: PLC0415
         from .kinds.train_model import TrainModel  # noqa: PLC0415
 
+        register(CleanupCheckpoints())
         register(Noop())
+        register(PreprocessDataset())
         register(TrainModel())

@@ -9,5 +9,10 @@ def attempt_path(root: str, stage_id: object, number: int) -> str:
     return f"{root}/runs/{stage_id}/attempt-{number}"
 
 
+def run_path(attempt: Attempt) -> str:
+    """The folder of the stage on the attempt's host: above its attempts and their checkpoints."""
+    return attempt.folder.rpartition("/")[0]
+
+
 def run_folder(attempt: Attempt) -> RunFolder:
     return RunFolder(attempt.folder, str(attempt.stage_id))

@@ -199,6 +199,11 @@ class Attempt(models.Model):
     outcome = models.CharField(_("outcome"), max_length=16, blank=True, choices=[(o.value, o.value) for o in Outcome])
     reason = models.TextField(_("reason"), blank=True)
     resumed_from_step = models.BigIntegerField(_("resumed from step"), null=True, blank=True)
+    # Of stages without a stream of metrics: what the status file said last. Empty while nobody knows.
+    progress_done = models.BigIntegerField(_("done"), null=True, blank=True)
+    progress_total = models.BigIntegerField(_("to do"), null=True, blank=True)
+    progress_unit = models.CharField(_("unit"), max_length=32, blank=True)
+    progress_at = models.DateTimeField(_("progress seen"), null=True, blank=True)
 
     class Meta:
         ordering: ClassVar = ["stage_id", "number"]

@@ -103,16 +103,35 @@ def duration_s(started: datetime | None, completed: datetime | None) -> float | 
 
 
 def stage_progress(stage: Stage) -> Progress:
-    """Of a stage with its job and stream at hand."""
+    """Of a stage with its job, stream and attempts at hand. Without a job it is what the latest attempt said."""
     job = getattr(stage, "job", None)
+    if job is not None:
+        return progress_of(
+            stage.status,
+            step=job.stream.last_step,
+            target_step=job.target_step or job.stream.target_step,
+            pace_s=job.stream.pace_s,
+            seen_at=job.stream.updated_at,
+            now=timezone.now(),
+        )
+    attempts = list(stage.attempts.all())
+    current = attempts[-1] if attempts else None
     return progress_of(
         stage.status,
-        step=job.stream.last_step if job is not None else None,
-        target_step=(job.target_step or job.stream.target_step) if job is not None else None,
-        pace_s=job.stream.pace_s if job is not None else None,
-        seen_at=job.stream.updated_at if job is not None else None,
+        step=current.progress_done if current is not None else None,
+        target_step=current.progress_total if current is not None else None,
+        pace_s=_pace_s(current) if current is not None else None,
+        seen_at=current.progress_at if current is not None else None,
         now=timezone.now(),
+        unit=(current.progress_unit if current is not None else "") or "step",
     )
+
+
+def _pace_s(attempt: Attempt) -> float | None:
+    """Seconds a unit of work took so far; None before the first."""
+    if not attempt.progress_done or attempt.progress_at is None or attempt.started_at is None:
+        return None
+    return (attempt.progress_at - attempt.started_at).total_seconds() / attempt.progress_done
 
 
 def waiting_for(stage: Stage) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from platform_runtime.pruning import Found, Removed
+
 
 @dataclass(frozen=True)
 class FileStat:
@@ -63,6 +65,18 @@ class Transport(Protocol):
 
     def last_checkpoint(self, folder: str) -> int | None:
         """The latest step below a checkpoint folder that can be loaded, told without unpickling."""
+
+    def checkpoints(self, run: str, attempts: Sequence[int]) -> list[Found]:
+        """The checkpoints that these attempts of a run left, each told without unpickling whether it can be loaded.
+
+        `run` is the folder above its attempts.
+        """
+
+    def remove_checkpoints(self, run: str, chosen: Sequence[tuple[int, int]]) -> list[Removed]:
+        """Remove these (attempt, step) of a run; what was really removed.
+
+        Follows no links, leaves the run's folder never, and keeps whatever is the only one that can be loaded.
+        """
 
     def stop(self, folder: str) -> str:
         """Ask the runner of an attempt to end its command: "signalled" or "not_running"."""

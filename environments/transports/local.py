@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from platform_runtime import checkpoints, probe, reaper
+from platform_runtime import checkpoints, probe, pruning, reaper
 
 from .base import CommandResult, FileStat
 from .errors import TransportError
@@ -32,7 +32,7 @@ def _named_failures(path: str) -> Iterator[None]:
             errno.EPERM: "no right to write there: check the owner of the folder",
             errno.EROFS: "the file system is read-only",
             errno.ENOTDIR: "a file stands where a folder should be",
-            errno.ELOOP: "a symbolic link stands where a file should be",
+            errno.ELOOP: "a symbolic link stands where a file or folder should be",
         }
         what = hints.get(error.errno or 0, error.strerror or str(error))
         raise TransportError(f"{path}: {what}") from error
@@ -132,6 +132,14 @@ class LocalTransport:
 
     def last_checkpoint(self, folder: str) -> int | None:
         return checkpoints.survey(folder).step
+
+    def checkpoints(self, run: str, attempts: Sequence[int]) -> list[pruning.Found]:
+        with _named_failures(run):
+            return pruning.survey(run, attempts)
+
+    def remove_checkpoints(self, run: str, chosen: Sequence[tuple[int, int]]) -> list[pruning.Removed]:
+        with _named_failures(run):
+            return pruning.remove(run, chosen)
 
     def stop(self, folder: str) -> str:
         return reaper.stop(folder)

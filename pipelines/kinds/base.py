@@ -1,6 +1,7 @@
 """What a stage kind is: one small class, one file a kind, one line in the registry."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -36,6 +37,10 @@ class StageKind(ABC):
         A value that is a reference to an earlier stage's result is not known yet: it counts as right.
         """
 
+    def misplaced(self, params: dict[str, Any], above: Mapping[str, str]) -> dict[str, str]:
+        """What is wrong with the parameters where the stage stands: `above` has all that it needs, name -> task."""
+        return {}
+
     def attach(self, stage: Stage, user: User) -> None:
         """Make what stands beside a new stage of this kind, in the transaction that makes the stage."""
 
@@ -44,7 +49,14 @@ class StageKind(ABC):
 
 
 class RunnerKind(StageKind):
-    """Work in a process of its own on a host, under the runner. It outlives every process of the platform."""
+    """Work in a process of its own on a host, under the runner. It outlives every process of the platform.
+
+    Its program may write a status file (`contract.StatusFile`), as `platform_runtime.status` does: `step` of
+    `target_step` in its own `unit` is then the stage's progress.
+    """
+
+    has_stream: ClassVar[bool] = False
+    """Its progress stands in a stream of metrics, which `observe` reads."""
 
     @abstractmethod
     def prepare(self, stage: Stage, params: dict[str, Any], attempt: Attempt, transport: Transport) -> Command:

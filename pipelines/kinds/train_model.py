@@ -26,6 +26,7 @@ from platform_site.common.models import User
 from platform_site.common.queues import TRAINING
 
 from .base import RunnerKind, Verdict
+from .logs import last_error, tail
 
 STOP_GRACE_S = 15.0
 
@@ -38,6 +39,7 @@ class TrainModel(RunnerKind):
 
     name: ClassVar[str] = "train_model"
     queue: ClassVar[str] = TRAINING
+    has_stream: ClassVar[bool] = True
 
     def problems(self, params: dict[str, Any], user: User) -> dict[str, str]:
         found = {
@@ -130,7 +132,7 @@ class TrainModel(RunnerKind):
         code, signal = exit_info.get("code"), exit_info.get("signal")
         checkpoint = exit_info.get("checkpoint") or {}
         last_step = monitoring.last_step(stage.id)
-        logs_tail = _tail(run_folder(attempt).output_log, transport)
+        logs_tail = tail(run_folder(attempt).output_log, transport)
         result = {
             "metrics": monitoring.final_metrics(stage.id),
             "final_step": last_step,
@@ -142,7 +144,7 @@ class TrainModel(RunnerKind):
         if signal:
             return Verdict(False, _signal_reason(int(signal)), retryable=int(signal) != 9, result=result)
         if code != 0:
-            said = _last_error(logs_tail)
+            said = last_error(logs_tail)
             reason = _("The trainer exited with code %(code)s.") % {"code": code}
             return Verdict(False, f"{reason} {said}".strip(), retryable=True, result=result)
         if job.target_step is not None and (last_step is None or last_step < job.target_step):
@@ -226,19 +228,3 @@ def _checkpoints(folder: str, transport: Transport) -> list[dict[str, Any]]:
     steps = [name for name in transport.listdir(folder) if name.startswith("global_step_")]
     found = [(int(name.removeprefix("global_step_")), name) for name in steps if name[12:].isdigit()]
     return [{"step": step, "path": f"{folder}/{name}"} for step, name in sorted(found)]
-
-
-def _tail(path: str, transport: Transport, size: int = 4000) -> str:
-    found = transport.stat(path)
-    if found is None or not found.is_file:
-        return ""
-    return transport.read(path, max(0, found.size - size), size).decode(errors="replace")
-
-
-def _last_error(log: str) -> str:
-    """The line that most likely says why: the last one that reads like an exception's."""
-    for line in reversed(log.splitlines()):
-        head = line.split(":", 1)[0].strip()
-        if head.endswith(("Error", "Exception", "Interrupt")) and " " not in head:
-            return line.strip()[:500]
-    return ""

@@ -1,5 +1,6 @@
 """Start, pause, resume and retry pipelines and their stages. Cancelling has a module of its own."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -83,19 +84,20 @@ def retry_stage(stage: Stage, *, user: User, params: dict[str, Any] | None = Non
         unmet = [above.name for above in stage.depends_on.all() if above.status != StageStatus.COMPLETED]
         if unmet:
             raise Conflict(_("It needs stages that did not complete: %(names)s.") % {"names": ", ".join(unmet)})
-        if params:
-            _change(stage, params, user)
         nodes = [graph.Node(found.name, tuple(above.name for above in found.depends_on.all())) for found in stages]
+        if params:
+            above = [found for found in stages if stage.name in graph.below(nodes, found.name)]
+            _change(stage, params, user, {found.name: found.kind for found in above})
         below = graph.below(nodes, stage.name)
         chosen = [stage, *(found for found in stages if found.name in below and found.status in RETRIED)]
         _reopen(pipeline, chosen, user)
         audit.record("stage.retry", user, stage, params=params or {})
 
 
-def _change(stage: Stage, params: dict[str, Any], user: User) -> None:
+def _change(stage: Stage, params: dict[str, Any], user: User, above: Mapping[str, str]) -> None:
     kind = kind_of(stage.kind)
     wanted = {**stage.params, **params}
-    wrong = kind.problems(wanted, user)
+    wrong = kind.problems(wanted, user) | kind.misplaced(wanted, above)
     if wrong:
         name, told = next(iter(wrong.items()))
         raise Invalid(f"params.{name}: {told}", {f"params.{key}": text for key, text in wrong.items()})

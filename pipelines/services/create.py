@@ -91,7 +91,11 @@ def problems(user: User, spec: PipelineSpec) -> dict[str, str]:
             found[f"{here}.params.{where}"] = _("Only {{ stages.NAME.result.KEY }} can stand in double braces.")
         try:
             find.host(user, stage.params.get("host"))
-            wrong = kind_of(stage.task).problems(stage.params, user)
+            kind = kind_of(stage.task)
+            wrong = kind.problems(stage.params, user)
+            if not found:
+                tasks = {other.name: other.task for other in spec.stages if other.name in above}
+                wrong |= kind.misplaced(stage.params, tasks)
         except PlatformError as error:
             wrong = {name: " ".join(told) for name, told in error.fields.items()} or {"": error.message}
         found |= {f"{here}.params.{name}".rstrip("."): told for name, told in wrong.items()}

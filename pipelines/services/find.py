@@ -45,6 +45,12 @@ def dataset_version(user: User, dataset: str | None, revision: RecipeRevision) -
         if revision.dataset is None:
             raise Invalid(_("This recipe names no dataset: choose one."), fields={"dataset": _("required")})
         slug = revision.dataset.slug
+    return version(user, f"{slug}@{number}" if number else slug)
+
+
+def version(user: User, name: str) -> DatasetVersion:
+    """The version that `slug@n` names; the newest where `name` is a slug alone."""
+    slug, _at, number = name.partition("@")
     visible = Dataset.objects.filter(project__in=projects_for(user))
     versions = DatasetVersion.objects.select_related("dataset").filter(dataset__in=visible.filter(slug=slug))
     if number:
@@ -53,7 +59,7 @@ def dataset_version(user: User, dataset: str | None, revision: RecipeRevision) -
     if found is None:
         raise Invalid(
             _("There is no dataset version %(name)r. There are: %(known)s.")
-            % {"name": dataset or slug, "known": ", ".join(visible.values_list("slug", flat=True)[:20])},
+            % {"name": name, "known": ", ".join(visible.values_list("slug", flat=True)[:20])},
             fields={"dataset": _("unknown")},
         )
     return found

@@ -42,7 +42,7 @@ def launch(attempt_id: UUID, *, worker: str = "") -> bool:
             Attempt.objects.filter(pk=attempt.pk).update(worker=worker)
         process.start(
             transport,
-            python=training.state(host).python or "python3",
+            python=training.any_python(host),
             runtime=ensure_runtime(host, transport),
             folder=folder,
             command=command,

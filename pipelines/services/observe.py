@@ -26,6 +26,7 @@ from pipelines.models import Attempt, Pipeline, Stage
 from pipelines.services import finish, inline
 from pipelines.services.advance import advance
 from pipelines.services.dispatch import dispatch
+from pipelines.services.progress import keep_progress
 from pipelines.states import STAGE_ACTIVE, Outcome, PipelineStatus, StageStatus
 from platform_site.common.errors import Conflict
 
@@ -153,6 +154,8 @@ def _settle(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bo
     stage = attempt.stage
     if probe.get("process") is not None or probe.get("runner_alive"):
         _read(attempt, transport)
+        if not runner_kind(stage.kind).has_stream:
+            keep_progress(attempt, probe)
     decision = decide(StageStatus(stage.status), _seen(attempt, probe))
     match decision:
         case Decision.NOTHING:

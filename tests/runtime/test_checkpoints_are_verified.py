@@ -1,9 +1,6 @@
 """A checkpoint counts only when all of it is there; nothing is unpickled to find out."""
 
 import json
-import pickle
-import struct
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,39 +10,7 @@ from hypothesis import strategies as st
 
 from platform_runtime import checkpoints
 
-
-class Bomb:
-    """Goes off when unpickled."""
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (pytest.fail, ("a checkpoint was unpickled",))
-
-
-def write_shard(path: Path) -> None:
-    """The shape of what torch.save writes: a zip archive, stored, with a pickle and the tensors' bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("archive/data.pkl", pickle.dumps(Bomb()))
-        archive.writestr("archive/data/0", b"\1" * 4000)
-        archive.writestr("archive/data/1", b"\2" * 4000)
-        archive.writestr("archive/version", b"3\n")
-
-
-def write_safetensors(path: Path, size: int = 64) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    header = json.dumps({"weight": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}).encode()
-    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(size))
-
-
-def write_step(root: Path, step: int, *, world: int = 2, role: str = "") -> Path:
-    folder = root / f"global_step_{step}"
-    for kind in ("model", "optim", "extra_state"):
-        for rank in range(world):
-            write_shard(folder / role / f"{kind}_world_size_{world}_rank_{rank}.pt")
-    write_shard(folder / "data_0.pt")
-    (folder / role / "huggingface").mkdir()
-    (folder / role / "huggingface" / "config.json").write_text("{}")
-    return folder
+from .checkpoint_files import write_safetensors, write_shard, write_step
 
 
 def test_a_whole_checkpoint_is_good(tmp_path: Path) -> None:

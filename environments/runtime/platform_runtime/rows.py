@@ -1,0 +1,255 @@
+"""Rows of datasets as programs beside the platform read them: strict as the platform's intake is. Stdlib only.
+
+What `parse`, `CHECKS` and `Columns` let through, the intake takes; a test holds the two together.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import IO, Any, Final, NoReturn
+
+MAX_LINE: Final = 8 * 1024**2
+MAX_COLUMNS: Final = 200
+MAX_DEPTH: Final = 32
+MAX_INTEGER: Final = 2**63
+ROLES: Final = ("system", "user", "assistant", "tool")
+_BOM: Final = b"\xef\xbb\xbf"
+
+Row = dict[str, Any]
+
+
+class BadRowError(ValueError):
+    """The line cannot be used. The message says why, for people."""
+
+
+class EmptyRowError(BadRowError):
+    """Nothing stands in it."""
+
+
+def lines(file: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
+    """Numbered from 1, without their ends; None for one that is longer than MAX_LINE. Memory stays bounded."""
+    number = 0
+    while line := file.readline(MAX_LINE + 1):
+        number += 1
+        if number == 1:
+            line = line.removeprefix(_BOM)
+        # With its newline, which the last line may lack, a line has at most MAX_LINE bytes.
+        if len(line) < MAX_LINE or (len(line) == MAX_LINE and line.endswith(b"\n")):
+            yield number, line.strip()
+            continue
+        while line and not line.endswith(b"\n"):
+            line = file.readline(MAX_LINE)
+        yield number, None
+
+
+def parse(line: bytes | None) -> Row:
+    """The object in a line. Raises BadRowError."""
+    if line is None:
+        raise BadRowError(f"longer than {MAX_LINE // 1024**2} MiB")
+    if not line:
+        raise EmptyRowError("an empty line")
+    try:
+        row = json.loads(
+            line.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_constant=_no_number,
+            parse_int=_integer,
+            parse_float=_float,
+        )
+    except UnicodeDecodeError:
+        raise BadRowError("not UTF-8") from None
+    except RecursionError:
+        raise BadRowError("nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise BadRowError(f"not JSON: {error.msg} at character {error.colno}") from None
+    if not isinstance(row, dict):
+        raise BadRowError("not a JSON object")
+    if not row:
+        raise EmptyRowError("an empty object")
+    _walk(row)
+    return row
+
+
+def dump(row: Row) -> bytes:
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def canonical(row: Row) -> bytes:
+    """The same bytes for the same content, however it was written."""
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":"), allow_nan=False, sort_keys=True).encode()
+
+
+def stripped(row: Row) -> Row:
+    """The row with white space taken off the ends of its texts and of its messages."""
+    return {name: _stripped(value) for name, value in row.items()}
+
+
+def _stripped(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, list):
+        return [
+            {**item, "content": item["content"].strip()}
+            if isinstance(item, dict) and isinstance(item.get("content"), str)
+            else item
+            for item in value
+        ]
+    return value
+
+
+@dataclass
+class Tally:
+    """Counted over the rows of a file; `stats` says it as the platform does."""
+
+    rows: int = 0
+    turns: int = 0
+    characters: int = 0
+    longest: int = 0
+
+    def add(self, row: Row) -> None:
+        count = characters(row)
+        self.rows += 1
+        self.turns += len(row["messages"])
+        self.characters += count
+        self.longest = max(self.longest, count)
+
+    def stats(self) -> dict[str, Any]:
+        if not self.rows:
+            return {}
+        return {
+            "turns": self.turns,
+            "characters": self.characters,
+            "mean_characters": round(self.characters / self.rows, 1),
+            "longest_characters": self.longest,
+        }
+
+
+def characters(row: Row) -> int:
+    """Of all messages."""
+    return sum(len(message.get("content") or "") for message in row["messages"])
+
+
+def check_sft(row: Row) -> None:
+    """`{"messages": [{"role", "content"}, …]}` with something of an assistant's. Raises BadRowError."""
+    messages = row.get("messages")
+    if not isinstance(messages, list):
+        raise BadRowError("“messages” is not a list")
+    if not messages:
+        raise EmptyRowError("no messages")
+    answered = False
+    for number, message in enumerate(messages, start=1):
+        _check_message(number, message)
+        content = message.get("content") or ""
+        answered |= message["role"] == "assistant" and bool(content.strip() or message.get("tool_calls"))
+    if not answered:
+        raise EmptyRowError("no assistant message with text")
+
+
+def _check_message(number: int, message: object) -> None:
+    if not isinstance(message, dict):
+        raise BadRowError(f"message {number} is not an object")
+    role, content = message.get("role"), message.get("content")
+    if not isinstance(role, str) or role not in ROLES:
+        raise BadRowError(f"the role of message {number} is none of {', '.join(ROLES)}")
+    if role == "system" and number != 1:
+        raise BadRowError(f"message {number}: a system message can only be the first")
+    if content is None and role == "assistant" and message.get("tool_calls"):
+        return
+    if not isinstance(content, str):
+        raise BadRowError(f"the content of message {number} is not text")
+    if not content and role != "assistant":
+        raise EmptyRowError(f"the content of message {number} is empty")
+
+
+CHECKS: Final[Mapping[str, Callable[[Row], None]]] = {"sft": check_sft}
+"""kind -> what a row of it must be."""
+
+
+@dataclass
+class Columns:
+    """The columns of a file and the type each has: the trainer reads the rows as one typed table."""
+
+    seen: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.seen)
+
+    def add(self, line: int, row: Row) -> None:
+        """Raises BadRowError for a row that does not fit, and then remembers nothing of it."""
+        fresh = dict(self.seen)
+        for name, value in row.items():
+            kind = _kind(value)
+            before, since = fresh.get(name, ("", line))
+            if name not in fresh and len(fresh) >= MAX_COLUMNS:
+                raise BadRowError(f"more than {MAX_COLUMNS} columns in the file")
+            if before and kind and kind != before:
+                raise BadRowError(f"column “{name[:100]}” holds {kind}, and {before} in line {since}")
+            fresh[name] = (before or kind, since if before else line)
+        self.seen = fresh
+
+
+def _kind(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "boolean"
+        case int() | float():
+            return "number"
+        case str():
+            return "string"
+        case list():
+            return "array"
+    return "object"
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Row:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise BadRowError("a key stands twice in one object")
+    return found
+
+
+def _no_number(text: str) -> NoReturn:
+    raise BadRowError(f"{text} is no JSON number")
+
+
+def _integer(text: str) -> int:
+    if len(text) > 20 or not -MAX_INTEGER <= int(text) < MAX_INTEGER:
+        raise BadRowError(f"the number {text[:20]}… does not fit into 64 bits")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise BadRowError(f"the number {text[:20]} is too large")
+    return number
+
+
+def _walk(row: Row) -> None:
+    """Refuses depth, NUL and halves of surrogate pairs, without recursion."""
+    waiting: list[tuple[Any, int]] = [(row, 0)]
+    while waiting:
+        item, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            raise BadRowError("nested too deeply")
+        if isinstance(item, str):
+            _check_text(item)
+        elif isinstance(item, dict):
+            for name, inner in item.items():
+                _check_text(name)
+                waiting.append((inner, depth + 1))
+        elif isinstance(item, list):
+            waiting.extend((inner, depth + 1) for inner in item)
+
+
+def _check_text(text: str) -> None:
+    if "\0" in text:
+        raise BadRowError("NUL in a text")
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            raise BadRowError("half of a surrogate pair in a text") from None
