@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from django.utils import timezone
 
@@ -291,3 +292,18 @@ def test_what_the_store_takes_by_hand_and_by_stage_is_described_alike(hands: Han
     assert (by_hand.sha256, by_hand.rows, by_hand.columns, by_hand.stats) == (
         by_stage.sha256, by_stage.rows, by_stage.columns, by_stage.stats,
     )  # fmt: skip
+
+
+def test_a_killed_program_is_tried_again_and_one_version_comes_of_it(hands: Hands) -> None:
+    dataset(b"".join(jsonl(conversation(f"{number} " + "x" * 20_000, "y ")) for number in range(3000)))
+    stage = begun(hands, dataset="raw", output="out", max_retries=1)
+    attempt = hands.attempt(stage)
+    hands.until(stage, StageStatus.RUNNING)
+    attempt.refresh_from_db()
+    psutil.Process(attempt.handle["child_pid"]).kill()
+    hands.until(stage, StageStatus.QUEUED)
+    Stage.objects.filter(pk=stage.pk).update(not_before=None)
+    hands.launch(stage)
+    assert hands.until(stage) == "completed", stage.error_message
+    assert [one.number for one in DatasetVersion.objects.filter(dataset__slug="out")] == [1]
+    assert list(Attempt.objects.filter(stage=stage).values_list("outcome", flat=True)) == ["failed", "succeeded"]
