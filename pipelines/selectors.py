@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -16,7 +17,7 @@ from platform_site.common.workers import WorkerInfo, live_workers
 
 from .models import Attempt, Job, Pipeline, Queue, Stage, Transition
 from .progress import Progress, progress_of
-from .states import STAGE_ACTIVE, STAGE_TERMINAL, StageStatus
+from .states import STAGE_ACTIVE, STAGE_TERMINAL, Outcome, StageStatus
 
 Person = AbstractBaseUser | AnonymousUser
 
@@ -90,6 +91,25 @@ def tasks_for(user: Person) -> QuerySet[Attempt]:
     )
 
 
+def task_for(user: Person, task_id: UUID) -> Attempt:
+    found = tasks_for(user).filter(pk=task_id).first()
+    if found is None:
+        raise NotFound(_("There is no such task."))
+    return found
+
+
+_OUTCOMES: Final = {
+    StageStatus.COMPLETED: [Outcome.SUCCEEDED],
+    StageStatus.FAILED: [Outcome.FAILED, Outcome.LOST],
+    StageStatus.CANCELLED: [Outcome.CANCELLED],
+}
+
+
+def in_state(state: StageStatus) -> Q:
+    """Attempts in that state: of an open one it is its stage's status, of a closed one its outcome."""
+    return Q(outcome__in=_OUTCOMES.get(state, [])) | Q(outcome="", stage__status=state)
+
+
 def task_state(attempt: Attempt) -> str:
     """An attempt's state in the words of a stage's status: its outcome, or what its stage does now."""
     return {"succeeded": "completed", "lost": "failed"}.get(attempt.outcome, attempt.outcome) or attempt.stage.status
@@ -132,6 +152,30 @@ def _pace_s(attempt: Attempt) -> float | None:
     if not attempt.progress_done or attempt.progress_at is None or attempt.started_at is None:
         return None
     return (attempt.progress_at - attempt.started_at).total_seconds() / attempt.progress_done
+
+
+@dataclass(frozen=True)
+class PipelineProgress:
+    """`fraction` 0-1, None without stages; `eta_s` seconds, None where nobody can tell."""
+
+    fraction: float | None
+    eta_s: float | None
+    completed: int
+    total: int
+
+
+def pipeline_progress(pipeline: Pipeline) -> PipelineProgress:
+    """The mean of its stages; a stage whose progress is unknown counts by what is certain: 0 or 1. What is left is
+    known only when one stage is left and it knows: what has not begun cannot be estimated."""
+    stages = list(pipeline.stages.all())
+    known = [stage_progress(stage) for stage in stages]
+    left = [found for stage, found in zip(stages, known, strict=True) if stage.completed_at is None]
+    return PipelineProgress(
+        fraction=sum(found.fraction or 0.0 for found in known) / len(known) if known else None,
+        eta_s=left[0].eta_s if len(left) == 1 else None,
+        completed=sum(stage.status == StageStatus.COMPLETED for stage in stages),
+        total=len(stages),
+    )
 
 
 def waiting_for(stage: Stage) -> str:

@@ -38,6 +38,16 @@ STATS: Final[dict[str, Promise]] = {
 }
 """What a dataset is counted by, in words."""
 
+
+KIND_LABELS: Final[dict[str, Promise]] = {
+    "preprocess_dataset": gettext_lazy("Prepare data"),
+    "train_model": gettext_lazy("Train"),
+    "run_evaluation": gettext_lazy("Evaluate"),
+    "register_model": gettext_lazy("Register"),
+    "cleanup_checkpoints": gettext_lazy("Clean up checkpoints"),
+    "noop": gettext_lazy("No-op"),
+}
+
 SHAPES: Final[dict[str, str]] = {
     "succeeded": "completed",
     "ready": "completed",
@@ -58,6 +68,11 @@ def status_label(status: str) -> str:
 
 def stat_label(name: str) -> str:
     return str(STATS.get(name, name))
+
+
+def kind_label(kind: str) -> str:
+    """What a kind of stage is called; its own name where nobody gave it another."""
+    return str(KIND_LABELS.get(kind, kind))
 
 
 def status_shape(status: str) -> str:

@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from pipelines.models import Attempt, Job, Pipeline, Stage, Transition
-from pipelines.selectors import duration_s, stage_progress, task_state, waiting_for
+from pipelines.selectors import duration_s, pipeline_progress, stage_progress, task_state, waiting_for
 from pipelines.states import PipelineStatus, StageStatus
 
 STAGE_STATUSES = [(status.value, status.value) for status in StageStatus]
@@ -158,17 +158,13 @@ class PipelineShape(serializers.ModelSerializer[Pipeline]):
         return len(pipeline.stages.all())
 
     def get_stages_completed(self, pipeline: Pipeline) -> int:
-        return sum(stage.status == StageStatus.COMPLETED for stage in pipeline.stages.all())
+        return pipeline_progress(pipeline).completed
 
     def get_progress(self, pipeline: Pipeline) -> float | None:
-        """The mean of its stages; a stage whose progress is unknown counts by what is certain: 0 or 1."""
-        stages = list(pipeline.stages.all())
-        return sum(stage_progress(stage).fraction or 0.0 for stage in stages) / len(stages) if stages else None
+        return pipeline_progress(pipeline).fraction
 
     def get_eta_s(self, pipeline: Pipeline) -> float | None:
-        """Known only when one stage is left and it knows: what has not begun cannot be estimated."""
-        left = [stage for stage in pipeline.stages.all() if stage.completed_at is None]
-        return stage_progress(left[0]).eta_s if len(left) == 1 else None
+        return pipeline_progress(pipeline).eta_s
 
     def get_schedule(self, pipeline: Pipeline) -> str | None:
         """Not started by a schedule."""

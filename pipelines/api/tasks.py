@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import django_filters
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
@@ -13,23 +13,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from pipelines.models import Attempt
-from pipelines.selectors import overview, tasks_for
+from pipelines.selectors import in_state, overview, task_for, tasks_for
 from pipelines.services.cancel import cancel_stage
 from pipelines.services.control import retry_stage
-from pipelines.states import Outcome, StageStatus
+from pipelines.states import StageStatus
 from platform_site.common.api.filters import StatusFilter, StrictFilterSet
 from platform_site.common.api.people import signed_in
 from platform_site.common.api.views import ApiDetailView, ApiListView, ApiView
-from platform_site.common.errors import Conflict, NotFound
+from platform_site.common.errors import Conflict
 from platform_site.common.queues import STAGE_QUEUES
 
 from .shapes import TaskShape
-
-_OUTCOMES = {
-    StageStatus.COMPLETED: [Outcome.SUCCEEDED],
-    StageStatus.FAILED: [Outcome.FAILED, Outcome.LOST],
-    StageStatus.CANCELLED: [Outcome.CANCELLED],
-}
 
 
 class TaskFilter(StrictFilterSet):
@@ -39,9 +33,7 @@ class TaskFilter(StrictFilterSet):
     until = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
 
     def in_state(self, attempts: QuerySet[Attempt], name: str, value: str) -> QuerySet[Attempt]:
-        """The state of an open attempt is its stage's status, that of a closed one its outcome."""
-        found = Q(outcome__in=_OUTCOMES.get(StageStatus(value), []))
-        return attempts.filter(found | Q(outcome="", stage__status=value))
+        return attempts.filter(in_state(StageStatus(value)))
 
 
 class WorkerShape(serializers.Serializer[Any]):
@@ -88,35 +80,28 @@ class Tasks(ApiListView):
         return tasks_for(self.request.user).order_by("-created_at")
 
 
-def _task(request: Request, task_id: UUID) -> Attempt:
-    found = tasks_for(request.user).filter(pk=task_id).first()
-    if found is None:
-        raise NotFound(_("There is no such task."))
-    return found
-
-
 class TaskDetail(ApiDetailView):
     serializer_class = TaskShape
 
     def get(self, request: Request, task_id: UUID) -> Response:
-        return Response(TaskShape(_task(request, task_id)).data)
+        return Response(TaskShape(task_for(request.user, task_id)).data)
 
 
 class TaskCancel(ApiView):
     @extend_schema(request=None, responses={202: TaskShape})
     def post(self, request: Request, task_id: UUID) -> Response:
-        task = _task(request, task_id)
+        task = task_for(request.user, task_id)
         if task.outcome:
             raise Conflict(_("The task has already ended: it is %(outcome)s.") % {"outcome": task.outcome})
         cancel_stage(task.stage_id, user=signed_in(request))
-        return Response(TaskShape(_task(request, task_id)).data, status=status.HTTP_202_ACCEPTED)
+        return Response(TaskShape(task_for(request.user, task_id)).data, status=status.HTTP_202_ACCEPTED)
 
 
 class TaskRetry(ApiView):
     @extend_schema(request=None, responses={202: TaskShape})
     def post(self, request: Request, task_id: UUID) -> Response:
         """Try the task's stage again; the answer is the new task."""
-        task = _task(request, task_id)
+        task = task_for(request.user, task_id)
         retry_stage(task.stage, user=signed_in(request))
         again = tasks_for(request.user).filter(stage_id=task.stage_id).latest("number")
         return Response(TaskShape(again).data, status=status.HTTP_202_ACCEPTED)

@@ -25,10 +25,12 @@ class Verdict:
 
 
 class StageKind(ABC):
-    """`name` is what stages say as their task; `queue` is where their work waits."""
+    """`name` is what stages say as their task; `queue` is where their work waits; `example` are parameters as a person
+    types them into a form, for a hint beside the field."""
 
     name: ClassVar[str]
     queue: ClassVar[str]
+    example: ClassVar[str] = ""
 
     @abstractmethod
     def problems(self, params: dict[str, Any], user: User) -> dict[str, str]:

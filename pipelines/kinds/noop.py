@@ -14,6 +14,7 @@ from .base import InlineKind, Verdict
 class Noop(InlineKind):
     name: ClassVar[str] = "noop"
     queue: ClassVar[str] = DEFAULT
+    example: ClassVar[str] = "result.rows = 12"
 
     def problems(self, params: dict[str, Any], user: User) -> dict[str, str]:
         return {name: _("A no-op takes `result` alone.") for name in params if name != "result"}

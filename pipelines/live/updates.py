@@ -9,14 +9,17 @@ from django.utils.translation import gettext as _
 
 from pipelines.models import Pipeline
 from platform_site.common import live
+from platform_site.common.roles import Role
 from platform_site.common.selectors import projects_for
 
-from . import render
+from . import render, render_pipelines
 from .hub import Hub, hub
 from .pace import Pace
 from .socket import Socket, bad_input, dumps, unknown
 
-PLAIN_TOPICS: Final = frozenset({"pipelines", "tasks", "notifications", "environment"})
+PLAIN_TOPICS: Final = frozenset({"pipelines", "jobs", "tasks", "notifications", "environment"})
+LISTS: Final = frozenset({"pipelines", "jobs", "tasks"})
+"""Topics whose pages are sent fragments: lines of lists, or the word to look again."""
 MOST_TOPICS: Final = 20
 PACE_S: Final = 1 / 2
 ENVIRONMENT_S: Final = 1.0
@@ -36,8 +39,9 @@ class _Reader:
     missed: Callable[[], None]
     environment: dict[str, Any] | None = None
 
-    def wants(self, row: render.Row) -> bool:
-        return row.project_id in self.projects and ("pipelines" in self.topics or row.pipeline_id in self.pipelines)
+    @property
+    def reader(self) -> render.Reader:
+        return self.socket.language, self.socket.access.allows(Role.OPERATOR)
 
 
 class UpdatesTopic:
@@ -46,7 +50,9 @@ class UpdatesTopic:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._readers: dict[Socket, _Reader] = {}
-        self._changed_jobs: set[UUID] = set()
+        self._changed_stages: set[UUID] = set()
+        self._changed_pipelines: set[UUID] = set()
+        self._changed_tasks = False
         self._changed: dict[tuple[str, str], dict[str, Any]] = {}
         self._behind: dict[_Reader, float] = {}
         self._rows = Pace(PACE_S, self._send_rows)
@@ -72,12 +78,18 @@ class UpdatesTopic:
         kind, _dot, name = event.group.partition(".")
         if kind in {"stage", "stream"}:
             try:
-                self._changed_jobs.add(UUID(name))
+                self._changed_stages.add(UUID(name))
             except ValueError:
                 return
             self._rows.touch()
             return
         pipeline = str(event.ids.get("pipeline", ""))
+        try:
+            self._changed_pipelines.add(UUID(pipeline))
+        except ValueError:
+            pass  # about something else
+        self._changed_tasks |= kind == "tasks"
+        self._rows.touch()
         topic = f"pipeline:{name}" if kind == "pipeline" else kind
         self._changed[topic, pipeline] = {"type": "update", "topic": topic, **event.ids}
         self._messages.touch()
@@ -118,16 +130,50 @@ class UpdatesTopic:
     # --- Rows of lists ---
 
     async def _send_rows(self) -> None:
-        changed, self._changed_jobs = self._changed_jobs, set()
+        stages, self._changed_stages = self._changed_stages, set()
+        pipelines, self._changed_pipelines = self._changed_pipelines, set()
+        tasks, self._changed_tasks = self._changed_tasks, False
         readers = self._html_readers(self._readers.values())
         if not readers:
             return
         try:
-            rows = await self._hub.in_database(render.rows, changed, _languages(readers))
+            await self._send_changed(readers, stages, pipelines)
         except Exception:
-            self._changed_jobs |= changed
+            self._changed_stages |= stages
+            self._changed_pipelines |= pipelines
+            self._changed_tasks |= tasks
             raise
-        self._spread(rows, readers)
+        if tasks:
+            for reader in _of(readers, "tasks"):
+                reader.socket.outbox.offer(render_pipelines.LOOK_AT_TASKS, missed=reader.missed)
+
+    async def _send_changed(self, readers: list[_Reader], stages: set[UUID], pipelines: set[UUID]) -> None:
+        in_database = self._hub.in_database
+        if stages and (lists := _of(readers, "jobs")):
+            self._spread(await in_database(render.rows, stages, _languages(lists)), lists)
+        if stages:
+            # What only has new progress says so of its stage alone.
+            pipelines = pipelines | await in_database(render_pipelines.pipelines_of, stages)
+        if pipelines and (lists := _of(readers, "pipelines")):
+            rows = await in_database(render_pipelines.pipeline_rows, pipelines, _kinds(lists))
+            self._spread_pipelines(rows, lists)
+            if len(rows) < len(pipelines):
+                for reader in lists:
+                    reader.socket.outbox.offer(render_pipelines.LOOK_AT_LIST, missed=reader.missed)
+        for pipeline in pipelines:
+            if looking := [reader for reader in readers if pipeline in reader.pipelines]:
+                await self._send_parts(pipeline, looking, changed=stages)
+
+    async def _send_parts(
+        self, pipeline: UUID, readers: list[_Reader], *, changed: frozenset[UUID] | set[UUID], within_s: float = 0.0
+    ) -> None:
+        def parts() -> dict[render.Reader, str]:
+            return render_pipelines.pipeline_parts(pipeline, _kinds(readers), changed=changed, within_s=within_s)
+
+        html = await self._hub.in_database(parts)
+        for reader in readers:
+            if reader.reader in html:
+                reader.socket.outbox.offer(html[reader.reader], missed=reader.missed)
 
     def _fell_behind(self, reader: _Reader, within_s: float) -> None:
         """Send what changed lately, once more: the page may not show it yet."""
@@ -138,23 +184,40 @@ class UpdatesTopic:
         behind, self._behind = self._behind, {}
         for within_s in set(behind.values()):
             readers = self._html_readers(reader for reader, wanted in behind.items() if wanted == within_s)
-            if readers:
-                rows = await self._hub.in_database(render.rows_changed, within_s, _languages(readers))
-                self._spread(rows, readers)
+            if lists := _of(readers, "jobs"):
+                self._spread(await self._hub.in_database(render.rows_changed, within_s, _languages(lists)), lists)
+            if lists := _of(readers, "pipelines"):
+                rows = await self._hub.in_database(render_pipelines.pipeline_rows_changed, within_s, _kinds(lists))
+                self._spread_pipelines(rows, lists)
+            for pipeline in frozenset().union(*(reader.pipelines for reader in readers)):
+                looking = [reader for reader in readers if pipeline in reader.pipelines]
+                await self._send_parts(pipeline, looking, changed=frozenset(), within_s=within_s)
+            if within_s > LATELY_S:
+                for reader in _of(readers, "tasks"):
+                    reader.socket.outbox.offer(render_pipelines.LOOK_AT_TASKS)
 
     def _html_readers(self, readers: Iterable[_Reader]) -> list[_Reader]:
-        return [r for r in readers if not r.socket.is_json and ("pipelines" in r.topics or r.pipelines)]
+        return [r for r in readers if not r.socket.is_json and (r.topics & LISTS or r.pipelines)]
 
     def _spread(self, rows: list[render.Row], readers: list[_Reader]) -> None:
         texts: dict[tuple[str, tuple[int, ...]], str] = {}
         for reader in readers:
-            wanted = tuple(index for index, row in enumerate(rows) if reader.wants(row))
+            wanted = tuple(index for index, row in enumerate(rows) if row.project_id in reader.projects)
             if not wanted:
                 continue
             language = reader.socket.language
             if (language, wanted) not in texts:
                 texts[language, wanted] = "".join(rows[index].html[language] for index in wanted)
             reader.socket.outbox.offer(texts[language, wanted], missed=reader.missed)
+
+    def _spread_pipelines(self, rows: list[render_pipelines.PipelineRow], readers: list[_Reader]) -> None:
+        for reader in readers:
+            found = [row.html.get(reader.reader) for row in rows if row.project_id in reader.projects]
+            # One whose role changed meanwhile is not among those just rendered.
+            if any(html is None for html in found):
+                reader.missed()
+            elif found:
+                reader.socket.outbox.offer("".join(html for html in found if html), missed=reader.missed)
 
     # --- Messages for programs ---
 
@@ -186,12 +249,20 @@ class UpdatesTopic:
             self._environment.touch()
 
 
+def _of(readers: Iterable[_Reader], topic: str) -> list[_Reader]:
+    return [reader for reader in readers if topic in reader.topics]
+
+
+def _kinds(readers: Iterable[_Reader]) -> set[render.Reader]:
+    return {reader.reader for reader in readers}
+
+
 def _languages(readers: Iterable[_Reader]) -> set[str]:
     return {reader.socket.language for reader in readers}
 
 
 async def watch_updates(socket: Socket) -> None:
-    """`/ws/updates/?topics=pipelines,pipeline:UUID,tasks,notifications,environment&format=`."""
+    """`/ws/updates/?topics=pipelines,pipeline:UUID,jobs,tasks,notifications,environment&format=`."""
     query = socket.query({"topics"})
     topics = frozenset(topic for topic in query.get("topics", "").split(",") if topic)
     if not topics:

@@ -32,9 +32,10 @@ def delete_pipeline(pipeline: Pipeline, *, user: User) -> None:
             (attempt.host, attempt_path(attempt.host.root, attempt.stage_id, 0)) for attempt in attempts if attempt.host
         }
         audit.record("pipeline.delete", user, pipeline, name=pipeline.name)
+        # Deleting takes the key from the object.
+        live.push_on_commit("pipelines", pipeline=str(pipeline.pk))
         pipeline.delete()
         Stream.objects.filter(pk__in=stages).delete()
-        live.push_on_commit("pipelines", pipeline=str(pipeline.pk))
     for host, path in places:
         try:
             for_host(host).remove_tree(path.removesuffix("/attempt-0"))

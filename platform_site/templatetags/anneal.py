@@ -14,7 +14,8 @@ from django.utils.translation import gettext
 from environments import training
 from environments.models import Host
 from pipelines import selectors
-from pipelines.models import Job, Stage
+from pipelines.models import Attempt, Job, Pipeline, Stage
+from pipelines.pipeline_form import write_params
 from platform_site import display
 
 register = template.Library()
@@ -53,6 +54,11 @@ def stat_label(name: str) -> str:
 @register.filter
 def status_label(status: str) -> str:
     return display.status_label(status)
+
+
+@register.filter
+def status_shape(status: str) -> str:
+    return display.status_shape(status)
 
 
 @register.filter
@@ -114,6 +120,58 @@ def progress_of(job: Job) -> Progress:
         eta_s=found.eta_s,
         waiting_for=selectors.waiting_for(stage) if stage.status == "queued" else "",
     )
+
+
+@register.simple_tag
+def stage_progress(stage: Stage) -> Progress:
+    """How far a stage is, and why it waits. Its attempts, needs and job must be at hand."""
+    found = selectors.stage_progress(stage)
+    return Progress(
+        step=found.step,
+        target=found.target_step,
+        fraction=found.fraction,
+        eta_s=found.eta_s,
+        waiting_for=selectors.waiting_for(stage),
+    )
+
+
+@register.simple_tag
+def pipeline_progress(pipeline: Pipeline) -> selectors.PipelineProgress:
+    """How far a pipeline is. Its stages must be at hand."""
+    return selectors.pipeline_progress(pipeline)
+
+
+@register.filter
+def kind_label(kind: str) -> str:
+    return display.kind_label(kind)
+
+
+@register.filter
+def task_state(attempt: Attempt) -> str:
+    return selectors.task_state(attempt)
+
+
+@register.filter
+def params_text(params: dict[str, Any]) -> str:
+    """Parameters as they would be typed into a form."""
+    return write_params(params or {})
+
+
+@register.filter
+def short(text: str, most: int) -> str:
+    """No longer than `most` characters: a drawing cannot wrap."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+@register.simple_tag
+def node_line(stage: Stage, progress: Progress) -> str:
+    """What a node of the graph says below its name: the status, and how far or how long."""
+    label = display.status_label(stage.status)
+    if stage.completed_at is not None and stage.started_at is not None:
+        return f"{label} · {display.duration((stage.completed_at - stage.started_at).total_seconds())}"
+    if progress.fraction is not None and stage.status == "running":
+        return f"{label} · {percent(progress.fraction)} %"
+    return label
 
 
 @register.simple_tag

@@ -5,7 +5,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 from django.views.i18n import set_language
 
-from pipelines import views as runs
+from pipelines.views import pipelines, runs, tasks
 
 from . import datasets, home, preferences, system
 
@@ -21,6 +21,23 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/cancel/", runs.cancel_job, name="job-cancel"),
     path("jobs/<uuid:job_id>/rerun/", runs.rerun, name="job-rerun"),
     path("jobs/<uuid:job_id>/log/", runs.job_log, name="job-log"),
+    path("pipelines/", pipelines.pipelines, name="pipelines"),
+    path("pipelines/create/", pipelines.create_pipeline, name="pipeline-create"),
+    path("pipelines/create/preview/", pipelines.preview_pipeline, name="pipeline-preview"),
+    path("pipelines/<uuid:pipeline_id>/", pipelines.pipeline, name="pipeline"),
+    path("pipelines/<uuid:pipeline_id>/start/", pipelines.start_pipeline, name="pipeline-start"),
+    path("pipelines/<uuid:pipeline_id>/pause/", pipelines.pause_pipeline, name="pipeline-pause"),
+    path("pipelines/<uuid:pipeline_id>/resume/", pipelines.resume_pipeline, name="pipeline-resume"),
+    path("pipelines/<uuid:pipeline_id>/retry/", pipelines.retry_pipeline, name="pipeline-retry"),
+    path("pipelines/<uuid:pipeline_id>/cancel/", pipelines.cancel_pipeline, name="pipeline-cancel"),
+    path("pipelines/<uuid:pipeline_id>/delete/", pipelines.delete_pipeline, name="pipeline-delete"),
+    path("pipelines/<uuid:pipeline_id>/stages/<slug:name>/cancel/", pipelines.cancel_stage, name="stage-cancel"),
+    path("pipelines/<uuid:pipeline_id>/stages/<slug:name>/retry/", pipelines.retry_stage, name="stage-retry"),
+    path("pipelines/<uuid:pipeline_id>/stages/<slug:name>/log/", pipelines.stage_log, name="stage-log"),
+    path("tasks/", tasks.tasks, name="tasks"),
+    path("tasks/<uuid:task_id>/", tasks.task, name="task"),
+    path("tasks/<uuid:task_id>/cancel/", tasks.cancel_task, name="task-cancel"),
+    path("tasks/<uuid:task_id>/retry/", tasks.retry_task, name="task-retry"),
     path("recipes/", runs.recipes, name="recipes"),
     path("recipes/<slug:slug>/", runs.recipe, name="recipe"),
     path("datasets/", datasets.datasets, name="datasets"),

@@ -222,8 +222,9 @@ document.addEventListener("htmx:before:swap", ({ detail }) => {
     const shown = document.getElementById(fresh.id);
     // Fragments of two renderings may cross: what is older than the page is dropped.
     if (shown && Number(fresh.dataset.version) < Number(shown.dataset.version)) detail.tasks.splice(detail.tasks.indexOf(task), 1);
-    if (fresh.matches("[data-row]") && !(shown && shape(shown) === shape(fresh))) look = true;
-    if (fresh.id === "job-status" && shown && shown.dataset.status !== fresh.dataset.status) {
+    if (fresh.matches("[data-row]") && isNews(fresh, shown)) look = true;
+    if (fresh.matches("[data-look]")) look = true;
+    if (fresh.matches("#job-status, [data-announce]") && shown && shown.dataset.status !== fresh.dataset.status) {
       announce(fresh.textContent.trim().replace(/\s+/g, " "));
       dispatchEvent(new CustomEvent("statuschange", { detail: fresh.dataset.status }));
     }
@@ -232,15 +233,36 @@ document.addEventListener("htmx:before:swap", ({ detail }) => {
   if (look) refresh();
 });
 
+// On a phone the navigation can be wider than the screen.
+document.querySelector(".nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+
+// A row of another page of the list stays away however often the page asks: once for each of its statuses is enough.
+const asked = new Map();
+function isNews(fresh, shown) {
+  if (shown) return shape(shown) !== shape(fresh);
+  const known = asked.get(fresh.id) === shape(fresh);
+  asked.set(fresh.id, shape(fresh));
+  return !known;
+}
+
 const shape = (row) => row.querySelector(".status")?.dataset.shape;
 
-let waiting = 0;
+let waiting = false;
+let again = false;
 function refresh() {
-  const region = document.getElementById("live-region");
-  if (!region || waiting) return;
-  waiting = setTimeout(() => {
-    waiting = 0;
-    htmx.ajax("GET", location.href, { target: "#live-region", select: "#live-region", swap: "outerMorph" });
+  if (!document.getElementById("live-region")) return;
+  // What changes while an answer is on its way may not be in it.
+  again = true;
+  if (waiting) return;
+  waiting = true;
+  setTimeout(async () => {
+    again = false;
+    try {
+      await htmx.ajax("GET", location.href, { target: "#live-region", select: "#live-region", swap: "outerMorph" });
+    } finally {
+      waiting = false;
+      if (again) refresh();
+    }
   }, 400);
 }
 

@@ -11,7 +11,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
-from pipelines.models import Stage
+from pipelines.models import Attempt, Stage
+from pipelines.services.control import pause_pipeline
 
 from . import world
 from .conftest import Seen, Site, signed_in, until, watched
@@ -29,6 +30,10 @@ class Runs:
     failed: str
     completed: str
     queued: str
+    pipeline: str
+    broken: str
+    unstarted: str
+    failed_task: str
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +52,19 @@ def runs(database: None, tmp_path_factory: pytest.TempPathFactory) -> Runs:
         world.run("completed", name=f"Sweep {n}", steps=0, root=root, age=timedelta(days=2))
     for status in ("pending", "cancelling"):
         Stage.objects.filter(pk=world.run("queued", steps=0, root=root).job.pk).update(status=status)
-    return Runs(*(f"/jobs/{made[name].job.pk}/" for name in ("running", "failed", "completed", "queued")))
+    fan = [world.noop("first"), *(world.noop(f"shard-{n}", "first", result={"rows": n}) for n in range(6))]
+    whole = world.pipeline("Fan", *fan, world.noop("merge", *(f"shard-{n}" for n in range(6))), root=root)
+    bad = world.noop("second", "first", result=world.LOST_LOOK_UP)
+    broken = world.pipeline("Broken", world.noop("first"), bad, world.noop("third", "second"), root=root)
+    unstarted = world.pipeline("Unstarted", *fan, root=root, start=False, description="For later")
+    paused = world.pipeline("Paused", world.noop("a"), world.noop("b", "a"), root=root, work=False)
+    pause_pipeline(paused.pk, user=world.person())
+    task = Attempt.objects.get(stage__pipeline=broken, stage__name="second")
+    return Runs(
+        *(f"/jobs/{made[name].job.pk}/" for name in ("running", "failed", "completed", "queued")),
+        *(f"/pipelines/{pipeline.pk}/" for pipeline in (whole, broken, unstarted)),
+        f"/tasks/{task.pk}/",
+    )
 
 
 PAGES = {
@@ -62,6 +79,21 @@ PAGES = {
     "new run": lambda runs: "/jobs/new/",
     "run again": lambda runs: runs.failed + "rerun/",
     "cancel": lambda runs: runs.running + "cancel/",
+    "pipelines": lambda runs: "/pipelines/",
+    "pipelines, no match": lambda runs: "/pipelines/?search=nothing-like-this",
+    "a completed pipeline": lambda runs: runs.pipeline,
+    "a failed pipeline": lambda runs: runs.broken,
+    "a pipeline not started": lambda runs: runs.unstarted + "?stage=shard-2",
+    "new pipeline": lambda runs: "/pipelines/create/",
+    "copy of a pipeline": lambda runs: "/pipelines/create/?from=" + runs.pipeline.split("/")[2],
+    "cancel a pipeline": lambda runs: runs.pipeline + "cancel/",
+    "delete a pipeline": lambda runs: runs.pipeline + "delete/",
+    "retry a stage": lambda runs: runs.broken + "stages/second/retry/",
+    "cancel a stage": lambda runs: runs.unstarted + "stages/first/cancel/",
+    "tasks": lambda runs: "/tasks/",
+    "tasks, no match": lambda runs: "/tasks/?state=starting&queue=maintenance",
+    "a failed task": lambda runs: runs.failed_task,
+    "cancel a task": lambda runs: runs.failed_task + "cancel/",
     "recipes": lambda runs: "/recipes/",
     "a recipe": lambda runs: "/recipes/tiny-sft/",
     "datasets": lambda runs: "/datasets/",
@@ -117,6 +149,21 @@ def test_dialogs_and_menus_are_accessible(look: Seen, runs: Runs) -> None:
     page.keyboard.press("Escape")
     page.keyboard.press("?")
     page.wait_for_selector("#keys[open]")
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("look", [LOOKS[0], LOOKS[-1]], indirect=True, ids=["phone", "wide"])
+def test_the_dialogs_of_a_pipeline_and_a_refused_form_are_accessible(look: Seen, runs: Runs) -> None:
+    page = look.page
+    page.goto(runs.broken)
+    page.click("#history summary")
+    page.locator("#pipeline-actions a.danger").click()
+    page.wait_for_selector("#delete-dialog[open]")
+    assert violations(page) == []
+    page.goto("/pipelines/create/")
+    page.click("button[value=start]")
+    page.wait_for_selector("[aria-invalid=true]")
+    page.click("details.more summary")
     assert violations(page) == []
 
 

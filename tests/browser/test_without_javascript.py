@@ -65,6 +65,28 @@ def test_a_wrong_setting_is_told_beside_it(plain: Page, tmp_path: Path) -> None:
     expect(plain.locator(".override-row .error")).to_contain_text("no such setting")
 
 
+def test_a_pipeline_is_made_started_and_cancelled(plain: Page, tmp_path: Path) -> None:
+    world.pipeline("There already", world.noop("a"), root=tmp_path)
+    plain.goto("/pipelines/create/")
+    plain.fill("#name", "By hand")
+    plain.fill("#stage-0-name", "first")
+    plain.select_option("#stage-0-kind", "noop")
+    plain.click("button[name=add]")
+    plain.fill("#stage-1-name", "Wrong Name")
+    expect(plain.get_by_role("group", name="Runs after").nth(1).get_by_label("first")).to_be_checked()
+    plain.get_by_role("button", name="Save only").click()
+    expect(plain.locator("#stage-1-name-errors")).to_contain_text("Small letters")
+    plain.fill("#stage-1-name", "second")
+    plain.click("button[value=start]")
+    expect(plain.locator("#pipeline-status")).to_contain_text("Running")
+    expect(plain.locator(".node")).to_have_count(2)
+    plain.get_by_role("button", name="Pause").click()
+    expect(plain.locator("#pipeline-status")).to_contain_text("Paused")
+    plain.click("#pipeline-actions a.danger")
+    plain.click("main button.solid-danger")
+    expect(plain.locator("#pipeline-status")).to_contain_text("Cancelled")
+
+
 def test_theme_and_language_are_remembered(plain: Page) -> None:
     plain.goto("/jobs/")
     plain.get_by_role("button", name="Dark").click()

@@ -18,7 +18,9 @@ from monitoring.selectors import final_metrics
 from monitoring.services.sync import open_segment, sync_stream
 from pipelines.folders import attempt_path, run_folder
 from pipelines.models import Attempt, Job, Pipeline, Recipe, Stage
+from pipelines.services import dispatch, launch
 from pipelines.services.builtin import install
+from pipelines.services.create import PipelineSpec, StageSpec, create_pipeline
 from platform_site.common.models import User
 from platform_site.common.roles import Role, ensure_roles, grant
 
@@ -137,3 +139,36 @@ def run(
         Pipeline.objects.filter(pk=pipeline.pk).update(completed_at=ended, error_message=error)
     job.refresh_from_db()
     return made
+
+
+def pipeline(
+    name: str, *stages: StageSpec, root: Path, start: bool = True, work: bool = True, **fields: Any
+) -> Pipeline:
+    """A pipeline made by the service. With `work` its short stages are done here, as a worker would."""
+    install()
+    Host.objects.filter(name="local").update(root=str(root))
+    made = create_pipeline(user=person(), spec=PipelineSpec(name=name, stages=stages, **fields), start=start)
+    if work:
+        do_work()
+    made.refresh_from_db()
+    return made
+
+
+def noop(name: str, *after: str, result: Any = None) -> StageSpec:
+    return StageSpec(name, "noop", {} if result is None else {"result": result}, depends_on=after)
+
+
+LOST_LOOK_UP = "{{ stages.first.result.missing }}"
+"""As a result: a stage that fails."""
+
+
+def do_work() -> None:
+    """What dispatcher and workers do, until no short stage is left to do."""
+    while True:
+        dispatch.dispatch()
+        ready = Attempt.objects.filter(outcome="", stage__status="starting", stage__kind="noop")
+        found = list(ready.values_list("pk", flat=True))
+        if not found:
+            return
+        for attempt_id in found:
+            launch.launch(attempt_id, worker="worker-1")

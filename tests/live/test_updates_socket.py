@@ -16,7 +16,7 @@ from .conftest import Lines, Run, person
 
 
 def test_a_row_comes_when_its_run_changes(run: Run, lines: Lines, alice: User) -> None:
-    page = lines.page("/ws/updates/?topics=pipelines,tasks", alice)
+    page = lines.page("/ws/updates/?topics=jobs,tasks", alice)
     page.during(0.5)
     run.log_and_sync(3, loss=1)
     row = page.until(lambda html: f"job-row-{run.id}" in html)[-1]
@@ -39,7 +39,7 @@ def test_a_page_of_one_pipeline_gets_its_rows_alone(run: Run, lines: Lines, alic
 
 def test_a_change_while_the_page_was_on_its_way_is_sent_on_connect(run: Run, lines: Lines, alice: User) -> None:
     run.complete()
-    page = lines.page("/ws/updates/?topics=pipelines", alice)
+    page = lines.page("/ws/updates/?topics=jobs", alice)
     assert str(run.id) in page.next(timeout=3)
 
 
@@ -96,3 +96,33 @@ def test_bad_input_is_told_and_closed(lines: Lines, alice: User, query: str, cod
 
 def test_without_a_role_it_is_4403(lines: Lines) -> None:
     assert lines.page("/ws/updates/?topics=tasks", person("nobody", None)).close_code()[1] == 4403
+
+
+def test_a_page_of_pipelines_gets_their_rows(run: Run, lines: Lines, alice: User) -> None:
+    page = lines.page("/ws/updates/?topics=pipelines", alice)
+    page.during(0.5)
+    run.complete()
+    pipeline = run.stage.pipeline_id
+    row = page.until(lambda html: f"pipeline-row-{pipeline}" in html)[-1]
+    assert f'<hx-partial hx-target="#pipeline-row-{pipeline}" hx-swap="outerMorph">' in row
+    assert "job-row-" not in row
+    assert "formaction" not in row, "a viewer is offered nothing"
+
+
+def test_a_page_of_one_pipeline_gets_its_head_and_what_changed(run: Run, lines: Lines, alice: User) -> None:
+    other = builders.stage(of=run.stage.pipeline, name="other")
+    below = builders.stage(of=run.stage.pipeline, name="below", needs=(run.stage,))
+    page = lines.page(f"/ws/updates/?topics=pipeline:{run.stage.pipeline_id}", alice)
+    page.during(0.5)
+    run.complete()
+    html = page.until(lambda html: f"node-{run.id}" in html and 'data-shape="completed"' in html)[-1]
+    for part in ("pipeline-status", "pipeline-progress", "pipeline-actions", f"stage-row-{run.id}", f"node-{below.pk}"):
+        assert f'hx-target="#{part}"' in html
+    assert str(other.pk) not in html, "what did not change is not sent"
+
+
+def test_a_page_of_tasks_is_told_to_look_again(run: Run, lines: Lines, alice: User) -> None:
+    page = lines.page("/ws/updates/?topics=tasks", alice)
+    page.during(0.5)
+    run.complete()
+    assert "data-look" in page.until(lambda html: "tasks-changed" in html)[-1]

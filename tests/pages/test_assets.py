@@ -87,11 +87,19 @@ def test_pages_stay_light() -> None:
     def zipped(*paths: Path) -> int:
         return sum(len(gzip.compress(path.read_bytes(), 9)) for path in paths)
 
-    vendor, static = CHECKOUT / "static-vendor" / "vendor", CHECKOUT / "static"
-    core = zipped(vendor / "htmx.js", *(static / "css").glob("*.css"), *(static / "js").glob("*.js"))
-    charts = zipped(vendor / "uplot.js", vendor / "uplot.css")
-    assert core <= CORE_LIMIT
-    assert charts <= CHARTS_LIMIT
+    def loaded(template: Path) -> set[str]:
+        return set(re.findall(r'{% static "([^"]+\.(?:js|css))" %}', template.read_text()))
+
+    def found(name: str) -> Path:
+        return CHECKOUT / ("static-vendor" if name.startswith("vendor/") else "static") / name
+
+    templates = CHECKOUT / "templates"
+    everywhere = loaded(templates / "base.html")
+    charts = {"vendor/uplot.js", "vendor/uplot.css"}
+    assert zipped(*map(found, charts)) <= CHARTS_LIMIT
+    for page in templates.rglob("*.html"):
+        own = everywhere | loaded(page) - charts
+        assert zipped(*map(found, own)) <= CORE_LIMIT, page.name
 
 
 def test_every_icon_that_is_asked_for_is_in_the_sprite() -> None:

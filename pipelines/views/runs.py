@@ -1,17 +1,14 @@
 """The pages of runs and recipes: parse, authorise, one selector or service, respond."""
 
-from collections.abc import AsyncIterator
 from typing import Any, Final
 from uuid import UUID
 
-from asgiref.sync import sync_to_async
 from django.contrib import messages
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.core.paginator import Paginator
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
-from django.utils.text import slugify
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
@@ -22,17 +19,16 @@ from platform_site.common.pages import may_operate, needs
 from platform_site.common.roles import Role
 from platform_site.common.selectors import projects_for
 
-from . import selectors
-from .forms import NewRunForm, Overrides, tell
-from .models import Job, Recipe, RecipeRevision, Stage
-from .services.cancel import cancel_stage
-from .services.logs import LogPiece, read_log
-from .services.submit import rerun_job, submit_job
-from .states import STAGE_TERMINAL
+from .. import selectors
+from ..forms import NewRunForm, Overrides, tell
+from ..models import Job, Recipe, RecipeRevision
+from ..services.cancel import cancel_stage
+from ..services.submit import rerun_job, submit_job
+from ..states import STAGE_TERMINAL
+from .log import log_file
 
 PAGE_SIZE: Final = 25
 ACTIVE: Final = ["pending", "queued", "starting", "running", "cancelling"]
-LOG_PIECE: Final = 1 << 20
 
 Person = AbstractBaseUser | AnonymousUser
 
@@ -207,19 +203,7 @@ def rerun(request: HttpRequest, job_id: UUID) -> HttpResponse:
 def job_log(request: HttpRequest, job_id: UUID) -> StreamingHttpResponse:
     """The whole output as a file."""
     found = selectors.job_for(request.user, job_id)
-    # The first piece is read before the answer begins, so that a host that is away gives an error page.
-    first = read_log(found.stage, offset=0, limit=LOG_PIECE)
-    response = StreamingHttpResponse(_log_pieces(found.stage, first), content_type="text/plain; charset=utf-8")
-    name = slugify(found.name) or "run"
-    response["Content-Disposition"] = f'attachment; filename="{name}-{str(found.pk)[:8]}.log"'
-    return response
-
-
-async def _log_pieces(stage: Stage, piece: LogPiece) -> AsyncIterator[str]:
-    """Asynchronous, because the server would read a plain iterator to its end before it sends anything."""
-    while piece.text:
-        yield piece.text
-        piece = await sync_to_async(read_log)(stage, offset=piece.next_offset, limit=LOG_PIECE)
+    return log_file(found.stage, found.name)
 
 
 # --- Recipes ------------------------------------------------------------------------------------------------
