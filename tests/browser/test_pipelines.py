@@ -149,6 +149,8 @@ def test_a_node_of_two_hundred_is_swapped_alone_and_fast(page: Page, there: Path
     assert page.evaluate("others.every((node) => node.isConnected)"), "nodes that did not change stayed as they were"
     assert page.evaluate("document.querySelector('[data-graph]').scrollTop") == 300
     times = sorted(page.evaluate("swaps"))
+    # Nobody works on them: they would keep the slots from the tests that follow.
+    Stage.objects.filter(pipeline=made).exclude(status="completed").update(status="cancelled")
     assert times[len(times) // 2] <= SWAP_MS
 
 
