@@ -75,11 +75,11 @@ def test_after_a_restart_of_the_server_nothing_is_doubled(
         page = watched(context).page
         open_run(page, run)
         site.stop()
-        until(page, "document.documentElement.dataset.live === 'off'")
+        until(page, "document.documentElement.dataset.live === 'off'", 30)
         grow(run, range(21, 41))
         site.start()
-        until(page, "document.documentElement.dataset.live === 'on'", 20)
-        until(page, f"{STEPS} === '40'")
+        until(page, "document.documentElement.dataset.live === 'on'", 60)
+        until(page, f"{STEPS} === '40'", 30)
         grow(run, range(41, 46))
         until(page, f"{STEPS} === '45'")
         assert rows_of(page) == [str(step) for step in range(45, 0, -1)]
