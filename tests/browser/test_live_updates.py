@@ -81,7 +81,7 @@ def test_after_a_restart_of_the_server_nothing_is_doubled(
         until(page, "document.documentElement.dataset.live === 'on'", 60)
         until(page, f"{STEPS} === '40'", 30)
         grow(run, range(41, 46))
-        until(page, f"{STEPS} === '45'")
+        until(page, f"{STEPS} === '45'", 30)
         assert rows_of(page) == [str(step) for step in range(45, 0, -1)]
 
 
