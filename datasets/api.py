@@ -23,15 +23,13 @@ from platform_site.common.api.serializers import StrictSerializer
 from platform_site.common.api.views import ApiListView, ApiView
 from platform_site.common.errors import Invalid
 from platform_site.common.selectors import projects_for
+from platform_site.common.uploads import FORM_ROOM
 
 from . import selectors
 from .models import Dataset, DatasetCopy, DatasetVersion
 from .services import datasets as services
 from .services import store, validate
 from .services.sources import open_path
-
-_FORM_ROOM = 64 * 1024
-"""For everything in a multipart body that is not the file."""
 
 
 class CopySerializer(serializers.ModelSerializer[DatasetCopy]):
@@ -132,7 +130,7 @@ class TakesFile:
         super().initial(request, *args, **kwargs)  # type: ignore[misc]  # APIView has it
         # Before anything reads the body. A body larger than it says is cut by the server.
         length = request.META.get("CONTENT_LENGTH") or "0"
-        if length.isdecimal() and int(length) > validate.max_bytes() + _FORM_ROOM:
+        if length.isdecimal() and int(length) > validate.max_bytes() + FORM_ROOM:
             raise store.too_large()
 
 

@@ -119,6 +119,15 @@ STORAGES = {
 }
 MEDIA_ROOT = DATA_DIR / "uploads"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024**2
+FILE_UPLOAD_HANDLERS = [
+    "platform_site.common.uploads.LimitUpload",
+    "django.core.files.uploadhandler.TemporaryFileUploadHandler",
+]
+# On the disk that gets them in the end, and not in memory that /tmp may be.
+FILE_UPLOAD_TEMP_DIR = DATA_DIR / "incoming"
+environ.make_private(FILE_UPLOAD_TEMP_DIR)
+DATASET_MAX_BYTES = 512 * 1024**2
+"""The largest file that is taken in."""
 FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
 

@@ -13,6 +13,7 @@ urlpatterns = [
     path("", include("platform_site.views.urls")),
 ]
 
+handler400 = "platform_site.views.errors.bad_request"
 handler403 = "platform_site.views.errors.forbidden"
 handler404 = "platform_site.views.errors.not_found"
 handler500 = "platform_site.views.errors.server_error"

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, Final, NoReturn
 
-from django.conf import settings
 from django.utils.translation import gettext as _
 
 from datasets.rows import CHECKS, Fault, Tally
+from platform_site.common import uploads
 
 MAX_LINE: Final = 8 * 1024**2
 MAX_COLUMNS: Final = 200
@@ -45,8 +45,8 @@ class Report:
 
 
 def max_bytes() -> int:
-    """The largest file that is taken: the setting DATASET_MAX_BYTES, else 512 MiB."""
-    return int(getattr(settings, "DATASET_MAX_BYTES", 512 * 1024**2))
+    """The largest file that is taken."""
+    return uploads.limit()
 
 
 class _BadLineError(ValueError):

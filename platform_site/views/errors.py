@@ -1,5 +1,6 @@
 """Error pages: what happened, and where to go from here. They ask nothing of the database that may be the cause."""
 
+from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
@@ -10,6 +11,12 @@ def _told(exception: Exception | None) -> str:
     text = str(exception.args[0]) if exception is not None and exception.args else ""
     # A resolver's 404 carries a dump of addresses instead of a sentence.
     return text if text and len(text) < 300 and "{" not in text else ""
+
+
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    too_big = isinstance(exception, RequestDataTooBig)
+    told = _told(exception) if too_big else ""
+    return render(request, "400.html", {"told": told}, status=413 if too_big else 400)
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:

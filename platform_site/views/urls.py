@@ -41,7 +41,10 @@ urlpatterns = [
     path("recipes/", runs.recipes, name="recipes"),
     path("recipes/<slug:slug>/", runs.recipe, name="recipe"),
     path("datasets/", datasets.datasets, name="datasets"),
+    path("datasets/new/", datasets.new_dataset, name="dataset-new"),
     path("datasets/<slug:slug>/", datasets.dataset, name="dataset"),
+    path("datasets/<slug:slug>/versions/new/", datasets.new_version, name="dataset-version-new"),
+    path("datasets/<slug:slug>/versions/<int:number>/file/", datasets.download, name="dataset-file"),
     path("system/", system.system, name="system"),
     path("system/training/", system.training_banner, name="training-banner"),
 ]

@@ -49,7 +49,10 @@ PAGES: Final[dict[str, Row]] = {
     "recipes/": {"GET": VIEWER},
     "recipes/<slug:slug>/": {"GET": VIEWER},
     "datasets/": {"GET": VIEWER},
+    "datasets/new/": {"GET": OPERATOR, "POST": OPERATOR},
     "datasets/<slug:slug>/": {"GET": VIEWER},
+    "datasets/<slug:slug>/versions/new/": {"GET": OPERATOR, "POST": OPERATOR},
+    "datasets/<slug:slug>/versions/<int:number>/file/": {"GET": VIEWER},
     "system/": {"GET": VIEWER},
     "system/training/": {"GET": VIEWER},
 }
