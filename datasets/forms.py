@@ -47,7 +47,7 @@ class VersionForm(forms.Form):
             self.add_error("file", _("The file was not taken in; nothing was kept."))
             told = _("Line %(line)d: %(problem)s")
             lines = [told % {"line": one["line"], "problem": one["message"]} for one in wrong]
-        more = len(lines) - MOST_TOLD
+            more = len(lines) - MOST_TOLD
             return lines[:MOST_TOLD] + ([_("… and %(n)d more.") % {"n": more}] if more > 0 else [])
         field = next((name for name in error.fields if name in self.fields), None)
         self.add_error(field, error.message)
