@@ -78,5 +78,17 @@ def _message(number: int, message: object) -> Fault | None:
     return None
 
 
-CHECKS: Final[Mapping[str, Check]] = {"sft": sft}
+def evaluation(row: Mapping[str, Any], tally: Tally) -> Iterator[Fault]:
+    """`{"question", "answer"}`: what a model is asked, and what it should say. Other columns go along."""
+    characters = 0
+    for name in ("question", "answer"):
+        text = row.get(name)
+        if not isinstance(text, str) or not text.strip():
+            yield Fault(gettext_noop("“%(name)s” must be text that is not blank."), {"name": name})
+            return
+        characters += len(text)
+    tally.add(2, characters)
+
+
+CHECKS: Final[Mapping[str, Check]] = {"sft": sft, "eval": evaluation}
 """kind -> how a row of it is checked. A kind that is not here cannot be taken in."""

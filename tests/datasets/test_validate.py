@@ -67,6 +67,27 @@ def test_a_wrong_line_is_named(line, part):
     assert not found.valid
 
 
+def test_items_of_an_evaluation_have_a_question_and_an_answer():
+    found = report(jsonl({"question": "1+1?", "answer": "2", "messages": 3}), "eval")
+    assert found.valid
+    assert found.stats == {"turns": 2, "characters": 5, "mean_characters": 5.0, "longest_characters": 5}
+
+
+@pytest.mark.parametrize(
+    ("row", "part"),
+    [
+        ({"answer": "2"}, "question"),
+        ({"question": "1+1?"}, "answer"),
+        ({"question": "1+1?", "answer": 2}, "answer"),
+        ({"question": " ", "answer": "2"}, "question"),
+        ({"question": "1+1?", "answer": "\n"}, "answer"),
+    ],
+)
+def test_a_wrong_item_is_named(row, part):
+    found = report(jsonl(row), "eval")
+    assert [(problem.line, part in problem.message) for problem in found.problems] == [(1, True)], found.problems
+
+
 def test_every_wrong_line_has_its_number():
     content = jsonl(conversation()) + b"{\n" + jsonl(conversation()) + b"[]\n"
     assert [problem.line for problem in report(content).problems] == [2, 4]

@@ -19,7 +19,7 @@ from datasets.services.validate import validate
 from platform_runtime.contract import RunFolder, StatusFile
 from platform_runtime.files import load
 from platform_runtime.preprocess import BAD_DATA, OUTPUT, TASK, BadDataError, Task, preprocess
-from platform_runtime.rows import MAX_LINE
+from platform_runtime.rows import CHECKS, MAX_LINE
 
 from .runs import RUNNER
 
@@ -31,6 +31,10 @@ def conversation(question: str, answer: str, **extra: Any) -> dict[str, Any]:
 
 def line(*said: str, **extra: Any) -> bytes:
     return json.dumps(conversation(*said, **extra)).encode()
+
+
+def item(question: str, answer: str, **extra: Any) -> bytes:
+    return json.dumps({"question": question, "answer": answer, **extra}).encode()
 
 
 class Work:
@@ -127,6 +131,15 @@ def test_twins_are_known_however_they_are_written(tmp_path: Path) -> None:
 def test_what_is_switched_off_is_not_done(tmp_path: Path) -> None:
     content = line(" 1 ", "2") + b"\n" + line(" 1 ", "2") + b"\n"
     assert done(tmp_path, content, clean=False, deduplicate=False).output() == content
+
+
+def test_items_of_an_evaluation_are_rows_too(tmp_path: Path) -> None:
+    content = b"\n".join([item(" 1+1? ", "2"), item("1+1?", "2"), item(" ", "2"), item("2+2?", "4", level=1)])
+    work = done(tmp_path, content, kind="eval", max_chars=5)
+    assert lines(work.output()) == [json.loads(item("1+1?", "2")), json.loads(item("2+2?", "4", level=1))]
+    told = work.told()
+    assert told["dropped_by"] == {"duplicate": 1, "empty": 1}
+    assert told["outputs"]["train"]["stats"]["turns"] == 4
 
 
 def test_without_cleaning_a_bad_row_ends_it_with_its_line(tmp_path: Path) -> None:
@@ -229,8 +242,11 @@ MESSAGE = st.fixed_dictionaries(
 ROW = st.fixed_dictionaries(
     {"messages": st.lists(MESSAGE, max_size=3)}, optional={"id": JSON, "more": JSON, "text": st.text(max_size=4)}
 )
+ITEM = st.fixed_dictionaries(
+    {}, optional={name: st.text(max_size=3) | JSON for name in ("question", "answer", "messages", "id")}
+)
 LINE = (
-    (ROW | st.builds(conversation, st.text(max_size=4), st.text(max_size=4)) | JSON).map(
+    (ROW | ITEM | st.builds(conversation, st.text(max_size=4), st.text(max_size=4)) | JSON).map(
         lambda value: json.dumps(value).encode()
     )
     | st.binary(max_size=20)
@@ -239,14 +255,20 @@ LINE = (
 
 
 @settings(max_examples=150, deadline=None)
-@given(content=st.lists(LINE, max_size=12).map(b"\n".join), clean=st.booleans(), fraction=st.sampled_from([0.0, 0.3]))
-@example(content=b"\xef\xbb\xbf" + line("1", "2"), clean=True, fraction=0.0)
-@example(content=line("1", "2", id=1) + b"\n" + line("2", "2", id="x"), clean=True, fraction=0.0)
-@example(content=b'{"messages":' + b" " * MAX_LINE + b"1}\n" + line("1", "2"), clean=True, fraction=0.0)
+@given(
+    content=st.lists(LINE, max_size=12).map(b"\n".join),
+    kind=st.sampled_from(sorted(CHECKS)),
+    clean=st.booleans(),
+    fraction=st.sampled_from([0.0, 0.3]),
+)
+@example(content=b"\xef\xbb\xbf" + line("1", "2"), kind="sft", clean=True, fraction=0.0)
+@example(content=line("1", "2", id=1) + b"\n" + line("2", "2", id="x"), kind="sft", clean=True, fraction=0.0)
+@example(content=b'{"messages":' + b" " * MAX_LINE + b"1}\n" + line("1", "2"), kind="sft", clean=True, fraction=0.0)
+@example(content=item(" 1+1? ", "2", messages="none") + b"\n" + item(" ", "2"), kind="eval", clean=True, fraction=0.0)
 def test_whatever_comes_out_the_intake_takes_and_describes_alike(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes, clean: bool, fraction: float
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, kind: str, clean: bool, fraction: float
 ) -> None:
-    work = Work(tmp_path_factory.mktemp("any"), content, clean=clean, validation_fraction=fraction)
+    work = Work(tmp_path_factory.mktemp("any"), content, kind=kind, clean=clean, validation_fraction=fraction)
     try:
         result = preprocess(work.run_folder, work.task)
     except BadDataError:
@@ -254,7 +276,7 @@ def test_whatever_comes_out_the_intake_takes_and_describes_alike(
     assert result.rows_in == result.rows_out + sum(result.dropped_by.values())
     assert sum(output.rows for output in result.outputs.values()) == result.rows_out
     for name, output in result.outputs.items():
-        report = validate(io.BytesIO(work.output(name)), "sft")
+        report = validate(io.BytesIO(work.output(name)), kind)
         assert report.problems == []
         assert (report.rows, report.columns, report.stats) == (output.rows, output.columns, output.stats)
 

@@ -102,13 +102,13 @@ class BadDataError(ValueError):
 class _Writer:
     """A JSONL file that gets its name when it is whole. Left before that, nothing of it stays."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, kind: str) -> None:
         self.path = path
         self._part = f"{path}.part"
         self._file: IO[bytes] = open(self._part, "wb")  # noqa: SIM115 - closed on leaving
         self._digest = hashlib.sha256()
         self._size = 0
-        self._columns, self._tally = Columns(), Tally()
+        self._columns, self._tally = Columns(), Tally(kind)
 
     def __enter__(self) -> Self:
         return self
@@ -184,7 +184,7 @@ def preprocess(run: RunFolder, task: Task) -> Result:
     status, result = Status(run, unit="rows", total=task.rows), Result()
     try:
         with _memory(os.path.join(folder, ".seen.sqlite3")) as memory:
-            with _Writer(os.path.join(folder, f"{TRAIN}.jsonl")) as train:
+            with _Writer(os.path.join(folder, f"{TRAIN}.jsonl"), task.kind) as train:
                 for line, row in _kept(task, memory, status, result):
                     train.add(line, row)
                     if task.validation_fraction:
@@ -246,7 +246,7 @@ def _cleaned(line: bytes | None, task: Task, result: Result) -> tuple[bytes, row
 
 
 def _unwanted(row: rows.Row, task: Task) -> str:
-    count = rows.characters(row)
+    count = rows.characters(row, task.kind)
     if task.min_chars is not None and count < task.min_chars:
         return "too_short"
     if task.max_chars is not None and count > task.max_chars:
@@ -270,7 +270,8 @@ def _split(folder: str, run: RunFolder, task: Task, memory: _Memory, result: Res
     os.replace(os.path.join(folder, f"{TRAIN}.jsonl"), whole)
     with contextlib.ExitStack() as stack:
         sides = {
-            name: stack.enter_context(_Writer(os.path.join(folder, f"{name}.jsonl"))) for name in (TRAIN, VALIDATION)
+            name: stack.enter_context(_Writer(os.path.join(folder, f"{name}.jsonl"), task.kind))
+            for name in (TRAIN, VALIDATION)
         }
         with open(whole, "rb") as source:
             for _number, line in rows.lines(source):

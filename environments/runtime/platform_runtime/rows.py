@@ -101,15 +101,17 @@ def _stripped(value: Any) -> Any:
 class Tally:
     """Counted over the rows of a file; `stats` says it as the platform does."""
 
+    kind: str
     rows: int = 0
     turns: int = 0
     characters: int = 0
     longest: int = 0
 
     def add(self, row: Row) -> None:
-        count = characters(row)
+        said = texts(row, self.kind)
+        count = sum(map(len, said))
         self.rows += 1
-        self.turns += len(row["messages"])
+        self.turns += len(said)
         self.characters += count
         self.longest = max(self.longest, count)
 
@@ -124,9 +126,16 @@ class Tally:
         }
 
 
-def characters(row: Row) -> int:
-    """Of all messages."""
-    return sum(len(message.get("content") or "") for message in row["messages"])
+def texts(row: Row, kind: str) -> list[str]:
+    """What is said in a sound row, turn by turn: its messages, or the question and the answer of an item."""
+    if kind == "eval":
+        return [row["question"], row["answer"]]
+    return [message.get("content") or "" for message in row["messages"]]
+
+
+def characters(row: Row, kind: str) -> int:
+    """Of all that is said."""
+    return sum(map(len, texts(row, kind)))
 
 
 def check_sft(row: Row) -> None:
@@ -161,7 +170,17 @@ def _check_message(number: int, message: object) -> None:
         raise EmptyRowError(f"the content of message {number} is empty")
 
 
-CHECKS: Final[Mapping[str, Callable[[Row], None]]] = {"sft": check_sft}
+def check_eval(row: Row) -> None:
+    """`{"question", "answer"}`, both with something in them. Raises BadRowError."""
+    for name in ("question", "answer"):
+        text = row.get(name)
+        if not isinstance(text, str):
+            raise BadRowError(f"“{name}” is not text")
+        if not text.strip():
+            raise EmptyRowError(f"“{name}” is blank")
+
+
+CHECKS: Final[Mapping[str, Callable[[Row], None]]] = {"sft": check_sft, "eval": check_eval}
 """kind -> what a row of it must be."""
 
 
