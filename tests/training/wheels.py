@@ -22,6 +22,10 @@ STANDINS: dict[str, dict[str, str]] = {
         "verl/trainer/__init__.py": "",
         "verl/trainer/sft_trainer.py": "",
     },
+    "gguf": {"gguf/__init__.py": ""},
+    "lm_eval": {
+        f"lm_eval/{name}.py": "" for name in ("__init__", "evaluator", "models/__init__", "models/huggingface")
+    },
     "pyarrow": {"pyarrow/__init__.py": "ArrowException = Exception\n", "pyarrow/parquet.py": ""},
     "transformers": {"transformers/__init__.py": "LlamaConfig = LlamaForCausalLM = object\n"},
     "tokenizers": {
@@ -113,7 +117,7 @@ class World:
         (requirements / "training-cuda.txt").write_text(pin(cuda) + common + pin(library))
 
     def _wheel(self, name: str, version: str, files: Mapping[str, bytes | str]) -> Path:
-        return make_wheel(self.simple / name, name, version, files)
+        return make_wheel(self.simple / name.replace("_", "-"), name, version, files)
 
     @contextmanager
     def served(self) -> Iterator[str]:
