@@ -11,9 +11,11 @@ class PipelinesConfig(AppConfig):
         from .kinds.noop import Noop  # noqa: PLC0415
         from .kinds.preprocess_dataset import PreprocessDataset  # noqa: PLC0415
         from .kinds.registry import register  # noqa: PLC0415
+        from .kinds.run_evaluation import RunEvaluation  # noqa: PLC0415
         from .kinds.train_model import TrainModel  # noqa: PLC0415
 
         register(CleanupCheckpoints())
         register(Noop())
         register(PreprocessDataset())
+        register(RunEvaluation())
         register(TrainModel())

@@ -1,7 +1,16 @@
 """The stage kinds that pipelines bring. Other apps add theirs in their AppConfig.ready."""
 
 from .base import InlineKind, RunnerKind, StageKind, Verdict
-from .registry import inline_names, is_inline, kind_of, names, register, runner_kind
+from .registry import (
+    inline_names,
+    is_inline,
+    kind_of,
+    names,
+    needs_training_environment,
+    register,
+    runner_kind,
+    summary_of,
+)
 
 __all__ = [
     "InlineKind",
@@ -12,6 +21,8 @@ __all__ = [
     "is_inline",
     "kind_of",
     "names",
+    "needs_training_environment",
     "register",
     "runner_kind",
+    "summary_of",
 ]

@@ -49,6 +49,10 @@ class StageKind(ABC):
     def settle(self, stage: Stage, attempt: Attempt, verdict: Verdict) -> None:
         """Save what belongs to the end of an attempt, in the transaction that ends it."""
 
+    def summary(self, result: dict[str, Any]) -> str:
+        """What matters most of a result, in a few words for pages; empty where nothing stands out."""
+        return ""
+
 
 class RunnerKind(StageKind):
     """Work in a process of its own on a host, under the runner. It outlives every process of the platform.
@@ -59,6 +63,8 @@ class RunnerKind(StageKind):
 
     has_stream: ClassVar[bool] = False
     """Its progress stands in a stream of metrics, which `observe` reads."""
+    needs_training_environment: ClassVar[bool] = False
+    """It waits for a host where torch and verl are installed."""
 
     @abstractmethod
     def prepare(self, stage: Stage, params: dict[str, Any], attempt: Attempt, transport: Transport) -> Command:

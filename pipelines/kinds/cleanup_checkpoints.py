@@ -1,7 +1,6 @@
 """Free the disk from checkpoints that nobody needs: the newest and the best of a training stay."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, Final
 from uuid import UUID
@@ -12,7 +11,6 @@ from django.utils.translation import gettext as _
 from environments.models import Host
 from environments.transports import for_host
 from monitoring import selectors as monitoring
-from pipelines.folders import run_path
 from pipelines.models import Attempt, Job, Stage
 from pipelines.retention import Checkpoint, staying
 from pipelines.templating import references
@@ -22,19 +20,10 @@ from platform_site.common.models import User
 from platform_site.common.queues import MAINTENANCE
 
 from .base import InlineKind, Verdict
+from .checkpoints import TRAINING_KIND, Held, checkpoints_of
 
-TRAINING_KIND: Final = "train_model"
 PARAMS: Final = frozenset({"of", "keep_last", "keep_best", "metric", "mode", "dry_run"})
 MODES: Final = ("min", "max")
-
-
-@dataclass(frozen=True)
-class _Held:
-    """A checkpoint where it stands."""
-
-    host: Host
-    run: str
-    found: Found
 
 
 class CleanupCheckpoints(InlineKind):
@@ -71,7 +60,7 @@ class CleanupCheckpoints(InlineKind):
         removed: list[dict[str, Any]] = []
         broken: list[dict[str, Any]] = []
         for training in _trainings(stage, params.get("of")):
-            held = _held(training)
+            held = checkpoints_of(training)
             stays = _staying(training, held, params)
             going = [one for one in held if _key(one.found) not in stays]
             gone = {_key(one.found) for one in going} if dry_run else _remove(going)
@@ -171,21 +160,7 @@ def _above(stage: Stage) -> set[UUID]:
     return found
 
 
-def _held(training: Stage) -> list[_Held]:
-    """What the attempts that have ended left, on whichever hosts, in one round trip a host."""
-    ended = Attempt.objects.select_related("host").filter(stage=training, host__isnull=False)
-    by_place: dict[tuple[Host, str], list[int]] = {}
-    for attempt in ended.exclude(outcome="").exclude(folder="").order_by("number"):
-        assert attempt.host is not None, "the filter says so"
-        by_place.setdefault((attempt.host, run_path(attempt)), []).append(attempt.number)
-    return [
-        _Held(host, run, found)
-        for (host, run), numbers in by_place.items()
-        for found in for_host(host).checkpoints(run, numbers)
-    ]
-
-
-def _staying(training: Stage, held: Sequence[_Held], params: dict[str, Any]) -> set[tuple[int, int]]:
+def _staying(training: Stage, held: Sequence[Held], params: dict[str, Any]) -> set[tuple[int, int]]:
     keep_best = params.get("keep_best", 0)
     found = [one.found for one in held]
     values = _values(training, found, params["metric"]) if keep_best and found else {}
@@ -227,7 +202,7 @@ def _values(training: Stage, found: Sequence[Found], metric: str) -> dict[tuple[
     return values
 
 
-def _remove(going: Sequence[_Held]) -> set[tuple[int, int]]:
+def _remove(going: Sequence[Held]) -> set[tuple[int, int]]:
     by_place: dict[tuple[Host, str], list[tuple[int, int]]] = {}
     for one in going:
         by_place.setdefault((one.host, one.run), []).append(_key(one.found))
@@ -242,11 +217,11 @@ def _key(found: Found) -> tuple[int, int]:
     return (found.attempt, found.step)
 
 
-def _told(training: Stage, one: _Held) -> dict[str, Any]:
+def _told(training: Stage, one: Held) -> dict[str, Any]:
     return {
         "stage": training.name,
         "attempt": one.found.attempt,
         "step": one.found.step,
         "size": one.found.size,
-        "path": f"{one.run}/checkpoints/attempt-{one.found.attempt}/global_step_{one.found.step}",
+        "path": one.path,
     }

@@ -1,5 +1,7 @@
 """The stage kinds there are."""
 
+from typing import Any
+
 from platform_site.common.errors import Invalid
 
 from .base import InlineKind, RunnerKind, StageKind
@@ -33,6 +35,17 @@ def is_inline(name: str) -> bool:
 
 def inline_names() -> list[str]:
     return [name for name in names() if is_inline(name)]
+
+
+def needs_training_environment(name: str) -> bool:
+    kind = kind_of(name)
+    return isinstance(kind, RunnerKind) and kind.needs_training_environment
+
+
+def summary_of(name: str, result: dict[str, Any] | None) -> str:
+    """A stage's result in a few words. Empty while there is none, and for kinds that are no longer there."""
+    kind = _KINDS.get(name)
+    return kind.summary(result) if kind is not None and result else ""
 
 
 def runner_kind(name: str) -> RunnerKind:

@@ -40,6 +40,7 @@ class TrainModel(RunnerKind):
     name: ClassVar[str] = "train_model"
     queue: ClassVar[str] = TRAINING
     has_stream: ClassVar[bool] = True
+    needs_training_environment: ClassVar[bool] = True
     example: ClassVar[str] = "recipe = tiny-sft"
 
     def problems(self, params: dict[str, Any], user: User) -> dict[str, str]:

@@ -5,9 +5,10 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
-from .spec import SFT, VERL, Json, RecipeSpec, gettext_noop
+from .spec import EVAL, SFT, VERL, Json, RecipeSpec, gettext_noop
 
 ROWS: Final = 384
+ITEMS: Final = 60
 _LARGEST: Final = 50
 
 
@@ -46,6 +47,13 @@ ARITHMETIC: Final = BuiltinDataset(
     description=gettext_noop("Sums of two numbers up to 50, each worked out in one sentence."),
 )
 
+ARITHMETIC_EVAL: Final = BuiltinDataset(
+    slug="arithmetic-eval",
+    name=gettext_noop("Arithmetic, to evaluate"),
+    kind=EVAL,
+    description=gettext_noop("Sums of two numbers up to 50 that are not in the training data. Take the last number."),
+)
+
 TINY_SFT: Final = BuiltinRecipe(
     slug="tiny-sft",
     name=gettext_noop("Tiny SFT"),
@@ -76,22 +84,32 @@ TINY_SFT: Final = BuiltinRecipe(
 )
 
 RECIPES: Final = (TINY_SFT,)
-DATASETS: Final = (ARITHMETIC,)
+DATASETS: Final = (ARITHMETIC, ARITHMETIC_EVAL)
 
 
 def content(dataset: BuiltinDataset) -> bytes:
-    """The JSONL of a built-in dataset, one conversation a line."""
-    if dataset != ARITHMETIC:
-        raise LookupError(dataset.slug)
+    """The JSONL of a built-in dataset, one conversation or one item a line."""
     pairs = [(a, b) for a in range(1, _LARGEST + 1) for b in range(1, _LARGEST + 1)]
     # An order that looks random and is the same everywhere.
     pairs.sort(key=lambda pair: hashlib.sha256(b"%d+%d" % pair).digest())
-    return b"".join(_sum(a, b) for a, b in pairs[:ROWS])
+    if dataset == ARITHMETIC:
+        return b"".join(_conversation(a, b) for a, b in pairs[:ROWS])
+    if dataset == ARITHMETIC_EVAL:
+        return b"".join(_item(a, b) for a, b in pairs[ROWS : ROWS + ITEMS])
+    raise LookupError(dataset.slug)
 
 
-def _sum(a: int, b: int) -> bytes:
+def _question(a: int, b: int) -> str:
+    return f"What is {a} plus {b}? Think step by step and answer after ####."
+
+
+def _conversation(a: int, b: int) -> bytes:
     messages = [
-        {"role": "user", "content": f"What is {a} plus {b}? Think step by step and answer after ####."},
+        {"role": "user", "content": _question(a, b)},
         {"role": "assistant", "content": f"Starting from {a}, adding {b} gives {a + b}. #### {a + b}"},
     ]
     return json.dumps({"messages": messages}).encode() + b"\n"
+
+
+def _item(a: int, b: int) -> bytes:
+    return json.dumps({"question": _question(a, b), "answer": str(a + b)}).encode() + b"\n"

@@ -8,6 +8,7 @@ Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json
 """A JSON value. In a recipe every one of them is a literal: nothing is substituted or evaluated."""
 
 SFT: Final = "sft"
+EVAL: Final = "eval"
 VERL: Final = "verl"
 
 

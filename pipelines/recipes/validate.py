@@ -33,7 +33,7 @@ def check(
         tree = schema.leaves(spec.algorithm, spec.trainer)
     except schema.UnknownTrainerError:
         return Checked(errors=(_unknown_trainer(spec),))
-    errors = list(_base_model(spec.base_model))
+    errors = list(base_model_problems(spec.base_model))
     if dataset is not None and dataset.kind != spec.algorithm:
         errors.append(
             Problem(
@@ -147,7 +147,8 @@ def _unknown_trainer(spec: RecipeSpec) -> Problem:
     )
 
 
-def _base_model(name: str) -> Iterator[Problem]:
+def base_model_problems(name: str) -> Iterator[Problem]:
+    """What is wrong with the name of a base model. Whether there is such a model, its host knows."""
     if name.startswith("builtin:"):
         if name not in BUILTIN_MODELS:
             yield Problem(

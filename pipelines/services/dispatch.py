@@ -16,12 +16,11 @@ from django.utils.translation import gettext as _
 from environments import training
 from environments.models import Host
 from pipelines.folders import attempt_path
-from pipelines.kinds import inline_names, is_inline
+from pipelines.kinds import inline_names, is_inline, needs_training_environment
 from pipelines.messages import send_launch
 from pipelines.models import Attempt, Queue, Stage
 from pipelines.states import STAGE_ACTIVE, PipelineStatus, StageEvent, StageStatus
 from pipelines.transitions import move_stage
-from platform_site.common.queues import TRAINING
 
 LOOKAHEAD: Final = 50
 """How far past the free slots of a queue dispatch looks when the first ones wait for a host."""
@@ -92,7 +91,7 @@ def _place(
                 "busy": on_host[host.pk],
                 "slots": host.slots,
             }
-        elif stage.queue == TRAINING and not environments[host.pk].ready:
+        elif needs_training_environment(stage.kind) and not environments[host.pk].ready:
             state = environments[host.pk]
             done = f" ({state.percent} %)" if state.percent is not None else ""
             why = _("the training environment of %(host)s: %(state)s") % {

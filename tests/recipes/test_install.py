@@ -17,6 +17,7 @@ from pipelines.models import Queue, Recipe, RecipeRevision
 from pipelines.recipes import builtin
 from pipelines.recipes.compiler import compile_recipe
 from pipelines.services.builtin import install
+from platform_runtime.answers import last_number
 from platform_site.common import queues
 from platform_site.common.models import Project
 
@@ -31,11 +32,12 @@ def test_everything_is_there_once_however_often_it_is_installed(installed, setti
     assert dict(Queue.objects.values_list("name", "priority")) == queues.PRIORITY
     host = Host.objects.get()
     assert (host.name, host.root) == ("local", str(settings.DATA_DIR))
-    recipe = Recipe.objects.get()
-    assert (recipe.slug, recipe.is_template, recipe.revisions.count()) == ("tiny-sft", True, 1)
-    data = Dataset.objects.get()
-    assert (data.slug, data.is_builtin, data.versions.count()) == ("arithmetic", True, 1)
-    assert recipe.revisions.get().dataset == data
+    assert set(Recipe.objects.values_list("slug", "is_template")) == {(one.slug, True) for one in builtin.RECIPES}
+    assert set(Dataset.objects.values_list("slug", "is_builtin")) == {(one.slug, True) for one in builtin.DATASETS}
+    assert (RecipeRevision.objects.count(), DatasetVersion.objects.count()) == (
+        len(builtin.RECIPES), len(builtin.DATASETS),
+    )  # fmt: skip
+    assert Recipe.objects.get(slug="tiny-sft").revisions.get().dataset == Dataset.objects.get(slug="arithmetic")
 
 
 def test_what_an_administrator_changed_stays(installed):
@@ -47,14 +49,15 @@ def test_what_an_administrator_changed_stays(installed):
 
 
 def test_a_changed_recipe_gets_a_new_revision_and_keeps_the_old(installed):
-    RecipeRevision.objects.update(params={"optim.lr": 1})
+    revisions = RecipeRevision.objects.filter(recipe__slug="tiny-sft")
+    revisions.update(params={"optim.lr": 1})
     assert install().made == ["recipe tiny-sft@2"]
     assert install().made == []
-    assert list(RecipeRevision.objects.values_list("number", flat=True)) == [2, 1]
+    assert list(revisions.values_list("number", flat=True)) == [2, 1]
 
 
 def test_a_lost_or_damaged_file_is_made_again(installed):
-    version = DatasetVersion.objects.get()
+    version = DatasetVersion.objects.get(dataset__slug="arithmetic")
     store.path_of(version.sha256, version.format).write_bytes(b"rot")
     install()
     assert store.verify(version).ok
@@ -67,10 +70,10 @@ def test_a_moved_data_folder_moves_the_host(installed, settings, tmp_path):
 
 
 def test_somebodys_own_recipe_of_that_name_is_left_alone(installed):
-    Recipe.objects.update(is_template=False)
+    Recipe.objects.filter(slug="tiny-sft").update(is_template=False)
     RecipeRevision.objects.update(params={"mine": 1})
     install()
-    assert RecipeRevision.objects.get().params == {"mine": 1}
+    assert RecipeRevision.objects.get(recipe__slug="tiny-sft").params == {"mine": 1}
 
 
 def test_the_command_says_what_it_made(db, capsys):
@@ -106,6 +109,26 @@ def test_the_arithmetic_does_not_depend_on_the_hash_seed():
 def test_the_arithmetic_is_a_valid_dataset():
     report = validate(io.BytesIO(builtin.content(builtin.ARITHMETIC)), "sft")
     assert (report.valid, report.rows, report.columns) == (True, builtin.ROWS, ["messages"])
+
+
+def test_the_items_of_the_evaluation_are_right_and_none_was_trained_on():
+    content = builtin.content(builtin.ARITHMETIC_EVAL)
+    assert validate(io.BytesIO(content), builtin.ARITHMETIC_EVAL.kind).rows == builtin.ITEMS
+    trained = [json.loads(line)["messages"] for line in builtin.content(builtin.ARITHMETIC).splitlines()]
+    items = [json.loads(line) for line in content.splitlines()]
+    assert len({item["question"] for item in items}) == len(items)
+    assert not {item["question"] for item in items} & {messages[0]["content"] for messages in trained}
+    for item in items:
+        words = item["question"].split()
+        assert int(item["answer"]) == int(words[2]) + int(words[4].rstrip("?"))
+        # The same words, and what a model was taught to answer is understood.
+        sums = f"{words[2]} plus {words[4]}"
+        assert trained[0][0]["content"] in {
+            item["question"].replace(sums, f"{a} plus {b}?") for a in range(51) for b in range(51)
+        }
+    for messages in trained:
+        words = messages[0]["content"].split()
+        assert last_number(messages[1]["content"]) == str(int(words[2]) + int(words[4].rstrip("?")))
 
 
 @pytest.mark.parametrize("recipe", builtin.RECIPES, ids=lambda recipe: recipe.slug)
