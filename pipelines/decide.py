@@ -27,6 +27,7 @@ class Decision(StrEnum):
     LOST = "lost"
     STOP = "stop"
     KILL = "kill"
+    FROZEN = "frozen"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Seen:
     """One look at an attempt.
 
     claim_owner: "runner", "revoked" or "" when nobody claimed it. runner_alive: its pid, start time and boot id
-    all match. since_sent_s, since_stop_s: None when never sent. running_s: None before it started.
+    all match. since_sent_s, since_stop_s: None when never sent. running_s: None before it started. frozen_s: for how
+    long a signal has kept it stopped, 0 when none does; frozen_after_s: from when on that is for ever, None for never.
     """
 
     claim_owner: str
@@ -47,6 +49,8 @@ class Seen:
     status_age_s: float
     timeout_s: float | None
     stop_grace_s: float
+    frozen_s: float = 0.0
+    frozen_after_s: float | None = None
 
     @classmethod
     def from_probe(cls, probe: dict[str, Any], **ages: Any) -> "Seen":
@@ -56,6 +60,7 @@ class Seen:
             has_process=probe.get("process") is not None,
             has_exit=probe.get("exit") is not None,
             runner_alive=bool(probe.get("runner_alive")),
+            frozen_s=float(probe.get("frozen_s") or 0.0),
             **ages,
         )
 
@@ -100,6 +105,8 @@ def _running(seen: Seen) -> Decision:
         return _overdue(seen)
     if seen.timeout_s is not None and seen.running_s is not None and seen.running_s > seen.timeout_s:
         return Decision.STOP
+    if seen.frozen_after_s is not None and seen.frozen_s > seen.frozen_after_s:
+        return Decision.FROZEN
     return Decision.NOTHING
 
 

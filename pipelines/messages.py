@@ -4,10 +4,12 @@ from typing import Final
 from uuid import UUID
 
 from platform_site.common.messages import send
-from platform_site.common.queues import CONTROL
+from platform_site.common.queues import CONTROL, MAINTENANCE
 
 TICK_MAX_AGE_MS: Final = 5_000
 """A tick that waited longer says nothing that the next one does not."""
+
+MAINTENANCE_MAX_AGE_MS: Final = 60_000
 
 
 def send_launch(attempt_id: UUID, queue: str) -> None:
@@ -21,6 +23,10 @@ def send_stop(attempt_id: UUID) -> None:
 
 def send_dispatch() -> None:
     send("dispatch_tick", CONTROL, max_age_ms=TICK_MAX_AGE_MS)
+
+
+def send_maintenance() -> None:
+    send("maintain", MAINTENANCE, max_age_ms=MAINTENANCE_MAX_AGE_MS)
 
 
 def send_observe(host_id: int) -> None:

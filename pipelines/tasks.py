@@ -8,12 +8,14 @@ from uuid import UUID
 import dramatiq
 
 from environments.models import Host
-from pipelines.messages import send_dispatch, send_observe, send_observe_stages
+from pipelines.messages import send_dispatch, send_maintenance, send_observe, send_observe_stages
 from pipelines.models import Attempt
-from pipelines.services import cancel, dispatch, launch, observe
+from pipelines.services import cancel, dispatch, integrity, launch, observe
 from pipelines.states import STAGE_ACTIVE, StageStatus
+from platform_site.common import clock
+from platform_site.common.api import idempotency
 from platform_site.common.db import released_connections
-from platform_site.common.queues import CONTROL, DEFAULT
+from platform_site.common.queues import CONTROL, DEFAULT, MAINTENANCE
 
 # Retries are the observer's business: it sees what did not happen and sends again.
 _ONCE: Final[dict[str, Any]] = {"max_retries": 0}
@@ -49,17 +51,33 @@ def observe_stages(stage_ids: list[str]) -> None:
     observe.observe_stages([UUID(stage_id) for stage_id in stage_ids])
 
 
+@dramatiq.actor(queue_name=MAINTENANCE, time_limit=120_000, **_ONCE)
+def maintain() -> None:
+    """Check that what the database says of pipelines fits together, repair what does not, forget what is old."""
+    integrity.check()
+    idempotency.forget_old()
+
+
 @released_connections()
 def tick() -> None:
-    """What the scheduler does each second: send a look at each host with live attempts, and a dispatch if due."""
+    """What the scheduler does each second: send a look at each host with live attempts, and a dispatch if due.
+
+    Also to hosts that are disabled: that keeps new work away, and must not keep what runs there from ending.
+    """
+    clock.look()
     for host_id in (
-        Host.objects.filter(enabled=True, attempts__outcome="", attempts__stage__status__in=STAGE_ACTIVE)
+        Host.objects.filter(attempts__outcome="", attempts__stage__status__in=STAGE_ACTIVE)
         .values_list("pk", flat=True)
         .distinct()
     ):
         send_observe(host_id)
     if Attempt.objects.filter(outcome="", stage__status=StageStatus.QUEUED).exists():
         send_dispatch()
+
+
+def maintenance_tick() -> None:
+    """What the scheduler does each few minutes."""
+    send_maintenance()
 
 
 def nudge(stage_ids: list[str]) -> None:

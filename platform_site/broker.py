@@ -15,6 +15,7 @@ from dramatiq.errors import ConnectionClosed
 from dramatiq.message import Message
 from redis.exceptions import RedisError
 
+from .common import clock
 from .common.messages import connect
 from .common.workers import BEAT_S, WorkerInfo, beat, leave
 
@@ -180,6 +181,7 @@ class WorkerRegistry(dramatiq.Middleware):
                 if not infos:
                     self._thread = None
                     return
+            clock.look()
             try:
                 for info in infos:
                     beat(client, info)

@@ -65,6 +65,12 @@ def flag(text: str) -> bool:
     raise ValueError(f"{text!r} is neither true nor false")
 
 
+def seconds(text: str) -> float:
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise ValueError(f"{text!r} is not a whole number of seconds")
+    return float(text)
+
+
 def folder(text: str) -> Path:
     path = Path(text).expanduser()
     if "\0" in text or (path.exists() and not path.is_dir()):

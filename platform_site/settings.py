@@ -39,6 +39,11 @@ FERNET_KEYS: list[str] = env.read("ANNEAL_FERNET_KEYS", [], environ.fernet_keys)
 )
 """The first encrypts; all decrypt."""
 
+# --- Runs -------------------------------------------------------------------------------------------------
+
+FROZEN_AFTER_S: float = env.read("ANNEAL_FROZEN_AFTER_S", 1800.0, environ.seconds)
+"""A run whose process has been stopped by a signal for so long is given up; 0: never."""
+
 # --- Web --------------------------------------------------------------------------------------------------
 
 DEBUG = False

@@ -63,6 +63,9 @@ class Transport(Protocol):
     def probe(self, folders: Sequence[str]) -> list[dict[str, Any]]:
         """One `platform_runtime.probe` answer a folder, in one round trip."""
 
+    def bearers(self) -> dict[str, list[int]]:
+        """Launch token -> the living processes on the host that carry it, of all that we may look at."""
+
     def last_checkpoint(self, folder: str) -> int | None:
         """The latest step below a checkpoint folder that can be loaded, told without unpickling."""
 

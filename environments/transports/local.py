@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from platform_runtime import checkpoints, probe, pruning, reaper
+from platform_runtime import checkpoints, probe, processes, pruning, reaper
 
 from .base import CommandResult, FileStat
 from .errors import TransportError
@@ -129,6 +129,9 @@ class LocalTransport:
 
     def probe(self, folders: Sequence[str]) -> list[dict[str, Any]]:
         return [probe.probe_run(folder) for folder in folders]
+
+    def bearers(self) -> dict[str, list[int]]:
+        return processes.bearers()
 
     def last_checkpoint(self, folder: str) -> int | None:
         return checkpoints.survey(folder).step

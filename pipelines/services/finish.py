@@ -36,7 +36,8 @@ def times_of(probe: dict[str, Any], attempt: Attempt) -> Times:
     """True times from the runner's record, moved by the difference between the host's clock and ours.
 
     The end is the start plus the elapsed seconds that the runner counted on a monotonic clock, also where that lies
-    ahead of us: our clock was set back since, and the start lies ahead as well.
+    ahead of us: our clock was set back since, and the start lies ahead as well. Of a run that was ended by force
+    they are the seconds to the last look at it.
     """
     now = timezone.now()
     skew = now.timestamp() - float(probe.get("now") or now.timestamp())
@@ -45,7 +46,7 @@ def times_of(probe: dict[str, Any], attempt: Attempt) -> Times:
     started = attempt.started_at or (_at(float(begun) + skew) if begun else None)
     if started is None:
         return Times(None, now)
-    elapsed = info.get("elapsed_s")
+    elapsed = info.get("elapsed_s", probe.get("elapsed_s"))
     completed = started + timedelta(seconds=float(elapsed)) if elapsed is not None else now
     return Times(started, max(started + timedelta(milliseconds=1), completed))
 

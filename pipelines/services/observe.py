@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from django.conf import settings
 from django.db import DatabaseError
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -22,18 +23,18 @@ from environments.transports import Transport, TransportError, Unreachable, for_
 from monitoring.services.sync import SyncResult, sync_stream
 from pipelines.decide import Decision, Seen, decide
 from pipelines.kinds import Verdict, is_inline, runner_kind
-from pipelines.models import Attempt, Pipeline, Stage
+from pipelines.models import Attempt
 from pipelines.services import finish, inline
-from pipelines.services.advance import advance
 from pipelines.services.dispatch import dispatch
 from pipelines.services.progress import keep_progress
-from pipelines.states import STAGE_ACTIVE, Outcome, PipelineStatus, StageStatus
+from pipelines.states import STAGE_ACTIVE, Outcome, StageStatus
+from platform_site.common import clock
 from platform_site.common.errors import Conflict
 
 logger = logging.getLogger(__name__)
 
-LEASE_S: Final = 30.0
-MAX_BACKOFF_S: Final = 60.0
+LEASE: Final = timedelta(seconds=30)
+MAX_BACKOFF: Final = timedelta(seconds=60)
 STOP_GRACE_S: Final = 15.0
 
 
@@ -48,7 +49,7 @@ def observe_host(host_id: int) -> int:
         return 0
     try:
         host = Host.objects.get(pk=host_id)
-        attempts = list(_open_attempts().filter(host=host))
+        attempts = list(open_attempts().filter(host=host))
         if attempts:
             _observe(host, attempts)
         return len(attempts)
@@ -58,7 +59,7 @@ def observe_host(host_id: int) -> int:
 
 def observe_stages(stage_ids: Iterable[UUID]) -> int:
     """Look at these stages now: what the watcher asks for when their files change. Takes no lease."""
-    attempts = list(_open_attempts().filter(stage_id__in=list(stage_ids), host__isnull=False))
+    attempts = list(open_attempts().filter(stage_id__in=list(stage_ids), host__isnull=False))
     by_host: dict[int, list[Attempt]] = {}
     for attempt in attempts:
         assert attempt.host_id is not None
@@ -85,7 +86,7 @@ def sync_now(stage_id: UUID) -> SyncResult:
         ) from error
 
 
-def _open_attempts() -> QuerySet[Attempt]:
+def open_attempts() -> QuerySet[Attempt]:
     return (
         Attempt.objects.select_related("stage", "host")
         .filter(outcome="", stage__status__in=STAGE_ACTIVE, host__isnull=False)
@@ -95,12 +96,9 @@ def _open_attempts() -> QuerySet[Attempt]:
 
 def _take_lease(host_id: int, me: str) -> bool:
     now = timezone.now()
-    free = Q(observer_until=None) | Q(observer_until__lt=now)
-    due = Q(retry_at=None) | Q(retry_at__lte=now)
-    return (
-        Host.objects.filter(free, due, pk=host_id).update(observer=me, observer_until=now + timedelta(seconds=LEASE_S))
-        == 1
-    )
+    free = Q(observer_until=None) | Q(observer_until__lt=now) | Q(observer_until__gt=clock.out_of_reach(LEASE))
+    due = Q(retry_at=None) | Q(retry_at__lte=now) | Q(retry_at__gt=clock.out_of_reach(MAX_BACKOFF))
+    return Host.objects.filter(free, due, pk=host_id).update(observer=me, observer_until=now + LEASE) == 1
 
 
 def _observe(host: Host, found: list[Attempt]) -> None:
@@ -141,11 +139,11 @@ def _observe_runners(host: Host, attempts: list[Attempt]) -> bool:
 def _unreachable(host: Host, error: Unreachable) -> None:
     logger.warning("Host %s does not answer: %s", host.name, error)
     now = timezone.now()
-    wait = min(MAX_BACKOFF_S, 2.0 ** min(host.failures, 10))
+    wait = min(MAX_BACKOFF, timedelta(seconds=2.0 ** min(host.failures, 10)))
     Host.objects.filter(pk=host.pk).update(
         unreachable_since=host.unreachable_since or now,
         failures=host.failures + 1,
-        retry_at=now + timedelta(seconds=wait),
+        retry_at=now + wait,
     )
 
 
@@ -173,6 +171,8 @@ def _settle(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bo
             return _kill(attempt, probe, transport)
         case Decision.LOST:
             return _lost(attempt, probe, transport)
+        case Decision.FROZEN:
+            return _frozen(attempt, probe, transport)
         case Decision.FINISHED:
             return _finished(attempt, probe, transport)
 
@@ -199,18 +199,21 @@ def _judge(attempt: Attempt, exit_info: dict[str, Any], transport: Transport) ->
 
 
 def _age(moment: datetime | None) -> float | None:
-    return None if moment is None else (timezone.now() - moment).total_seconds()
+    return None if moment is None else clock.age_s(moment)
 
 
 def _seen(attempt: Attempt, probe: dict[str, Any]) -> Seen:
+    elapsed = probe.get("elapsed_s")
     return Seen.from_probe(
         probe,
         since_sent_s=_age(attempt.sent_at),
         since_stop_s=_age(attempt.stop_sent_at),
-        running_s=_age(attempt.started_at),
+        # By the host's own steady clock: ours may have been set meanwhile.
+        running_s=_age(attempt.started_at) if elapsed is None else float(elapsed),
         status_age_s=_age(attempt.stage.changed_at) or 0.0,
         timeout_s=attempt.stage.timeout_s,
         stop_grace_s=STOP_GRACE_S,
+        frozen_after_s=settings.FROZEN_AFTER_S or None,
     )
 
 
@@ -247,7 +250,23 @@ def _kill(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bool
 
 
 def _lost(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bool:
-    """The runner is gone and left no word. Whatever it started is ended before anything else may start."""
+    """The runner is gone and left no word."""
+    reason = _(
+        "The run was lost: its process is gone without an exit record (the machine was restarted, or it was killed)."
+    )
+    return _given_up(attempt, probe, transport, reason)
+
+
+def _frozen(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bool:
+    """Somebody stopped the run's process with a signal and never continued it."""
+    reason = _("The run was lost: its process was frozen (stopped by a signal) for %(seconds)d s.") % {
+        "seconds": probe["frozen_s"]
+    }
+    return _given_up(attempt, probe, transport, reason)
+
+
+def _given_up(attempt: Attempt, probe: dict[str, Any], transport: Transport, reason: str) -> bool:
+    """Nothing more will come of it. Whatever it started is ended before anything else may start."""
     survivors = transport.kill(attempt.folder)
     if survivors:
         logger.error("Processes %s of %s cannot be ended", survivors, attempt.folder)
@@ -255,9 +274,6 @@ def _lost(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bool
     again = transport.probe([attempt.folder])[0]
     if again.get("exit") is not None:
         return _finished(attempt, again, transport)
-    reason = _(
-        "The run was lost: its process is gone without an exit record (the machine was restarted, or it was killed)."
-    )
     return _over_without_exit(attempt, probe, transport, reason, lost=True)
 
 
@@ -283,31 +299,3 @@ def _finished(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> 
     if attempt.reason:
         verdict = Verdict(False, attempt.reason, retryable=False, result=verdict.result)
     return finish.fail_or_retry(attempt, verdict, probe)
-
-
-def reconcile() -> list[str]:
-    """One pass over everything; what it changed, one sentence each."""
-    changed = []
-    before = {attempt.pk: attempt.stage.status for attempt in _open_attempts()}
-    Host.objects.filter(enabled=True).update(retry_at=None)
-    for host_id in Host.objects.filter(enabled=True).values_list("pk", flat=True):
-        observe_host(host_id)
-    for attempt in Attempt.objects.select_related("stage").filter(pk__in=before):
-        if attempt.stage.status != before[attempt.pk]:
-            changed.append(f"stage {attempt.stage_id}: {before[attempt.pk]} -> {attempt.stage.status}")
-    changed += _advance_idle()
-    if started := dispatch():
-        changed.append(f"{started} stages started")
-    return changed
-
-
-def _advance_idle() -> list[str]:
-    """Running pipelines in which nothing is queued or active: whatever kept them is looked at again."""
-    changed = []
-    busy = Stage.objects.filter(pipeline=OuterRef("pk"), status__in=[StageStatus.QUEUED, *STAGE_ACTIVE])
-    for pipeline in Pipeline.objects.filter(~Exists(busy), status=PipelineStatus.RUNNING):
-        advance(pipeline.pk, actor="reconcile")
-        now = Pipeline.objects.get(pk=pipeline.pk)
-        if now.version != pipeline.version:
-            changed.append(f"pipeline {pipeline.pk}: {pipeline.status} -> {now.status}")
-    return changed

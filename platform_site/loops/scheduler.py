@@ -9,7 +9,7 @@ from typing import Final
 from redis import Redis
 from redis.exceptions import RedisError
 
-from pipelines.tasks import tick
+from pipelines.tasks import maintenance_tick, tick
 from platform_site.common.db import released_connections
 from platform_site.common.messages import connect
 
@@ -18,10 +18,15 @@ log = logging.getLogger(__name__)
 LEASE: Final = "anneal:scheduler"
 LEASE_MS: Final = 5000
 TICK_S: Final = 1.0
+MAINTENANCE_S: Final = 300.0
+FIRST_MAINTENANCE_S: Final = 30.0
+"""Not at once: what a start finds half done, the first looks bring on by themselves."""
 
 # Renewal by the holder alone: another may have taken the lease while we were stopped.
+# Redis counts an expiry by its wall clock: one that is further away than any can be is from before that was set back.
 RENEW: Final = (
-    "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end return 0"
+    "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end "
+    "if redis.call('pttl', KEYS[1]) > tonumber(ARGV[2]) then redis.call('pexpire', KEYS[1], ARGV[2]) end return 0"
 )
 RELEASE: Final = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 
@@ -47,6 +52,7 @@ def run(stopping: threading.Event) -> None:
     """Tick once a second until `stopping`. A failed tick is logged, and the next one goes on."""
     lease = Lease(connect())
     next_at = time.monotonic()
+    maintenance_at = next_at + FIRST_MAINTENANCE_S
     while not stopping.wait(max(0.0, next_at - time.monotonic())):
         # A clock that fell behind (a suspended machine) goes on from now and makes up for nothing.
         next_at = max(next_at + TICK_S, time.monotonic())
@@ -54,6 +60,9 @@ def run(stopping: threading.Event) -> None:
             if lease.hold():
                 with released_connections():
                     tick()
+                if time.monotonic() >= maintenance_at:
+                    maintenance_at = time.monotonic() + MAINTENANCE_S
+                    maintenance_tick()
         except RedisError as error:
             log.warning("Redis is away: %s", type(error).__name__)
         except Exception:  # whatever it was, the clock goes on

@@ -20,9 +20,10 @@ from environments.transports import for_host
 from pipelines.kinds import kind_of
 from pipelines.models import Attempt, Pipeline, Stage
 from pipelines.selectors import stage_progress
-from pipelines.services import cancel, observe
+from pipelines.services import cancel
 from pipelines.services.create import PipelineSpec, StageSpec, create_pipeline, problems
 from pipelines.services.progress import keep_progress
+from pipelines.services.reconcile import reconcile
 from pipelines.states import StageStatus
 from platform_runtime.contract import StatusFile
 from tests.datasets.files import conversation, jsonl, sums
@@ -277,7 +278,7 @@ def test_it_waits_in_its_own_queue(machine: Host) -> None:
     spec = PipelineSpec("p", [StageSpec("prep", "preprocess_dataset", {"dataset": "raw"})])
     pipeline: Pipeline = create_pipeline(user=builders.person(), spec=spec)
     assert Stage.objects.get(pipeline=pipeline).queue == "preprocessing"
-    assert observe.reconcile() == []
+    assert reconcile() == []
 
 
 def test_what_the_store_takes_by_hand_and_by_stage_is_described_alike(hands: Hands) -> None:

@@ -14,7 +14,7 @@ from platform_runtime.contract import StatusFile
 from .runs import RUNNER, Run
 
 KEYS = {
-    "exists", "claim", "process", "exit", "runner_alive", "child_alive", "leftovers",
+    "exists", "claim", "process", "exit", "runner_alive", "child_alive", "leftovers", "elapsed_s", "frozen_s",
     "metrics_size", "metrics_mtime", "log_size", "status", "now",
 }  # fmt: skip
 

@@ -25,6 +25,7 @@ CLAIM: Final = "claim"
 COMMAND: Final = "command.json"
 CONFIG: Final = "config.yaml"
 PROCESS: Final = "process.json"
+HEARTBEAT: Final = "heartbeat"
 OUTPUT_LOG: Final = "output.log"
 RESULT: Final = "result.json"
 EXIT: Final = "exit.json"
@@ -83,6 +84,10 @@ class RunFolder:
     @property
     def process(self) -> str:
         return self._file(PROCESS)
+
+    @property
+    def heartbeat(self) -> str:
+        return self._file(HEARTBEAT)
 
     @property
     def output_log(self) -> str:

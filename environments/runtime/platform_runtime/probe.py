@@ -12,6 +12,7 @@ from typing import Any
 if __name__ == "__main__" and not __package__:
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from platform_runtime import heartbeat, processes
 from platform_runtime.contract import Claim, Command, ExitInfo, ProcessInfo, RunFolder, StatusFile
 from platform_runtime.files import load
 from platform_runtime.processes import Identity, belonging
@@ -42,6 +43,9 @@ def launch_token(folder: RunFolder, process: ProcessInfo | None) -> str:
 def probe_run(folder: str) -> dict[str, Any]:
     """Claim, process, exit, life, sizes. `leftovers` counts what a dead runner left running.
 
+    Of a living run: `elapsed_s` since it began, without the time that the machine was suspended, None when it does
+    not say; `frozen_s` for how long the runner or its command has been stopped by a signal, 0 when neither is.
+
     Life is looked at before exit.json is read: a runner that ends in between has written it by then, so "dead
     and no exit" is never said of a run that ended well.
     """
@@ -69,12 +73,30 @@ def probe_run(folder: str) -> dict[str, Any]:
         "runner_alive": runner_alive,
         "child_alive": child_alive,
         "leftovers": leftovers,
+        "elapsed_s": _elapsed_s(run) if runner_alive else None,
+        "frozen_s": _frozen_s(run, runner, child) if runner_alive and runner is not None else 0.0,
         "metrics_size": metrics_size,
         "metrics_mtime": metrics_mtime,
         "log_size": log_size,
         "status": status.to_json() if status is not None else None,
         "now": time.time(),
     }
+
+
+def _elapsed_s(run: RunFolder) -> float | None:
+    beat = heartbeat.read(run.heartbeat)
+    return None if beat is None else time.monotonic() - beat.began
+
+
+def _frozen_s(run: RunFolder, runner: Identity, child: Identity | None) -> float:
+    """A runner that never beat counts from its own start: no sign of life is no reason to wait for ever."""
+    found = [processes.look(one.pid) for one in (runner, child) if one is not None and one.alive]
+    if not any(seen is not None and seen.stopped for seen in found):
+        return 0.0
+    beat = heartbeat.read(run.heartbeat)
+    if beat is not None:
+        return time.monotonic() - beat.last
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - runner.start_time / os.sysconf("SC_CLK_TCK")
 
 
 def _size(path: str) -> tuple[int | None, float | None]:

@@ -29,11 +29,12 @@ class Identity:
 
 @dataclass(frozen=True)
 class Seen:
-    """A living process as /proc shows it; zombies do not count."""
+    """A living process as /proc shows it; zombies do not count. `stopped`: by a signal, until another continues it."""
 
     pid: int
     parent: int
     start_time: int
+    stopped: bool
 
 
 @cache
@@ -51,9 +52,10 @@ def look(pid: int) -> Seen | None:
         return None
     # The second field is the name in brackets, and a name may hold anything, brackets and spaces too.
     fields = stat[stat.rfind(b")") + 2 :].split()
-    if len(fields) < 20 or fields[0].decode("ascii", "replace") in DEAD_STATES:
+    state = fields[0].decode("ascii", "replace") if fields else ""
+    if len(fields) < 20 or state in DEAD_STATES:
         return None
-    return Seen(pid, int(fields[1]), int(fields[19]))
+    return Seen(pid, int(fields[1]), int(fields[19]), stopped=state == "T")
 
 
 def myself() -> Identity:
@@ -79,6 +81,22 @@ def carries(pid: int, token: str) -> bool:
     except OSError:
         return False
     return f"{ENV_LAUNCH_TOKEN}={token}".encode() in environment.split(b"\0")
+
+
+def bearers() -> dict[str, list[int]]:
+    """Launch token -> the living processes that carry it, of all whose environment we may read."""
+    found: dict[str, list[int]] = {}
+    name = f"{ENV_LAUNCH_TOKEN}=".encode()
+    for pid in everyone():
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                environment = file.read()
+        except OSError:
+            continue
+        for entry in environment.split(b"\0"):
+            if entry.startswith(name):
+                found.setdefault(entry[len(name) :].decode("ascii", "replace"), []).append(pid)
+    return found
 
 
 def family(table: Mapping[int, Seen], roots: Iterable[int]) -> set[int]:

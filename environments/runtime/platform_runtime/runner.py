@@ -21,7 +21,7 @@ from dataclasses import dataclass
 if __name__ == "__main__" and not __package__:
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from platform_runtime import checkpoints, files, processes
+from platform_runtime import checkpoints, files, heartbeat, processes
 from platform_runtime.contract import (
     ENV_LAUNCH_TOKEN,
     CheckpointInfo,
@@ -184,7 +184,7 @@ def supervise(run: RunFolder, command: Command, me: processes.Identity, reserve:
         ended = Ended(error.code, None, started_at, time.time(), time.monotonic() - started)
     else:
         introduce(run, command, me, child.pid, started_at)
-        code, number = wait(run, command, child.pid)
+        code, number = wait(run, command, child.pid, heartbeat.Heart(run.heartbeat, started))
         ended = Ended(code, number, started_at, time.time(), time.monotonic() - started)
         sweep(run, command)
     conclude(run, command, ended, reserve)
@@ -241,11 +241,12 @@ def introduce(run: RunFolder, command: Command, me: processes.Identity, pid: int
         note(run, f"{run.process}: {error.strerror or error}")
 
 
-def wait(run: RunFolder, command: Command, pid: int) -> tuple[int | None, int | None]:
+def wait(run: RunFolder, command: Command, pid: int, heart: heartbeat.Heart) -> tuple[int | None, int | None]:
     """Until the command ends: (exit code, None) or (None, signal). TERM to us ends it, by force after a grace."""
     kill_at: float | None = None
     killed = False
     while True:
+        heart.beat(pid)
         status = reap(pid)
         if status is not None:
             if os.WIFSIGNALED(status):

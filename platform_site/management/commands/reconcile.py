@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from pipelines.services.observe import reconcile
+from pipelines.services.reconcile import reconcile
 
 
 class Command(BaseCommand):
