@@ -38,8 +38,8 @@ REQUIREMENTS: Final = CHECKOUT / "requirements"
 RUNTIME: Final = HERE / "runtime"
 HOME: Final = CHECKOUT / ".training"
 PROBE: Final = (
-    "import torch, verl.trainer.sft_trainer, platform_runtime.data, platform_runtime.tiny_llama; "
-    "import gguf, lm_eval.evaluator, lm_eval.models.huggingface; "
+    "import torch, verl.trainer.sft_trainer, gguf, lm_eval.evaluator, lm_eval.models.huggingface; "
+    "import platform_runtime.data, platform_runtime.tiny_llama, platform_runtime.smollm2; "
     "print('verl', verl.__version__, 'torch', torch.__version__)"
 )
 _PR_SET_PDEATHSIG: Final = 1

@@ -9,6 +9,11 @@ def attempt_path(root: str, stage_id: object, number: int) -> str:
     return f"{root}/runs/{stage_id}/attempt-{number}"
 
 
+def models_folder(root: str) -> str:
+    """The built-in models that are made once a host."""
+    return f"{root}/models"
+
+
 def run_path(attempt: Attempt) -> str:
     """The folder of the stage on the attempt's host: above its attempts and their checkpoints."""
     return attempt.folder.rpartition("/")[0]

@@ -12,7 +12,7 @@ from environments.transports import Transport
 from monitoring import selectors as monitoring
 from monitoring.models import Stream
 from monitoring.services.sync import open_segment, sync_stream
-from pipelines.folders import run_folder
+from pipelines.folders import models_folder, run_folder
 from pipelines.models import Attempt, Job, Stage
 from pipelines.recipe_selectors import spec_of
 from pipelines.recipes.compiler import compile_recipe
@@ -101,6 +101,7 @@ class TrainModel(RunnerKind):
                 Place(
                     python=environment.python,
                     runtime_path=ensure_runtime(attempt.host, transport),
+                    models_folder=models_folder(attempt.host.root),
                     attempt_folder=folder.path,
                     checkpoint_folder=folder.checkpoints,
                     uuid=str(stage.id),

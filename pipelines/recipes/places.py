@@ -3,7 +3,7 @@
 import posixpath
 from typing import Final
 
-from platform_runtime import contract
+from platform_runtime import contract, models
 
 from .spec import DatasetRef, Json, Place, RecipeSpec
 
@@ -84,6 +84,7 @@ def environment(place: Place, target_step: int | None) -> dict[str, str]:
         "OMP_NUM_THREADS": str(place.cpu_threads),
         contract.ENV_JOB_UUID: place.uuid,
         contract.ENV_RUN_FOLDER: place.attempt_folder,
+        models.ENV_MODELS_DIR: place.models_folder,
         contract.ENV_METRICS_DIR: posixpath.join(place.attempt_folder, contract.METRICS_DIR),
     }
     if target_step is not None:

@@ -69,10 +69,12 @@ class Place:
     """Where an attempt runs. All paths are absolute and on the host.
 
     `gpus` counts those the run gets (0 without CUDA). `resume_from` is the folder of a checkpoint, or None.
+    `models_folder` keeps the built-in models that take long to make, for all runs of the host.
     """
 
     python: str
     runtime_path: str
+    models_folder: str
     attempt_folder: str
     checkpoint_folder: str
     uuid: str

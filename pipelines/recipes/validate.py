@@ -5,10 +5,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from platform_runtime import models
+
 from . import literals, ownership, ranges, schema, sft
 from .spec import Checked, DatasetRef, Json, Leaf, Problem, RecipeSpec, gettext_noop
 
-BUILTIN_MODELS: Final = ("builtin:tiny-llama",)
+BUILTIN_MODELS: Final = models.NAMES
 MAX_KEYS: Final = 2_000
 MAX_SEARCHES: Final = 50
 
@@ -155,7 +157,7 @@ def base_model_problems(name: str) -> Iterator[Problem]:
                 "base_model",
                 gettext_noop("There is no such built-in model. Available: %(known)s."),
                 {"known": ", ".join(BUILTIN_MODELS)},
-                suggestion=BUILTIN_MODELS[0],
+                suggestion=next(iter(difflib.get_close_matches(name, BUILTIN_MODELS, n=1)), BUILTIN_MODELS[0]),
             )
         return
     absolute = name.startswith("/") and literals.value_problem("base_model", name) is None

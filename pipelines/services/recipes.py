@@ -13,7 +13,7 @@ from datasets.models import Dataset, DatasetVersion
 from datasets.services.store import path_of
 from environments import training
 from environments.models import Host
-from pipelines.folders import attempt_path
+from pipelines.folders import attempt_path, models_folder
 from pipelines.models import Job, Recipe, RecipeRevision
 from pipelines.recipe_selectors import latest, spec_of
 from pipelines.recipes import validate
@@ -285,6 +285,7 @@ def _place(host: Host) -> Place:
     return Place(
         python=training.state(host).python or host.python or own,
         runtime_path=f"{host.root}/runtime",
+        models_folder=models_folder(host.root),
         attempt_folder=folder.path,
         checkpoint_folder=folder.checkpoints,
         uuid=str(PREVIEW),

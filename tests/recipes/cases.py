@@ -26,6 +26,7 @@ def place(**fields: Any) -> Place:
     standard: dict[str, Any] = {
         "python": "/checkout/.training/venv/bin/python",
         "runtime_path": "/data/runtime/abc",
+        "models_folder": "/data/models",
         "attempt_folder": f"{RUN}/attempt-1",
         "checkpoint_folder": f"{RUN}/checkpoints/attempt-1",
         "uuid": UUID,

@@ -38,6 +38,7 @@ class Training:
         place = Place(
             python=PYTHON,
             runtime_path=str(runtime),
+            models_folder=str(root / "models"),
             attempt_folder=run.folder.path,
             checkpoint_folder=run.folder.checkpoints,
             uuid=run.folder.uuid,

@@ -27,7 +27,7 @@ STANDINS: dict[str, dict[str, str]] = {
         f"lm_eval/{name}.py": "" for name in ("__init__", "evaluator", "models/__init__", "models/huggingface")
     },
     "pyarrow": {"pyarrow/__init__.py": "ArrowException = Exception\n", "pyarrow/parquet.py": ""},
-    "transformers": {"transformers/__init__.py": "LlamaConfig = LlamaForCausalLM = object\n"},
+    "transformers": {"transformers/__init__.py": "LlamaConfig = LlamaForCausalLM = PreTrainedTokenizerFast = object\n"},
     "tokenizers": {
         "tokenizers/__init__.py": "Tokenizer = object\nfrom . import decoders, models, pre_tokenizers, trainers\n",
         **{f"tokenizers/{name}.py": "" for name in ("decoders", "models", "pre_tokenizers", "trainers")},

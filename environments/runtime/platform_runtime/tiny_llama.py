@@ -14,7 +14,6 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
-NAME = "builtin:tiny-llama"
 SEED = 20260101
 VOCABULARY = 512
 CHAT_TEMPLATE = (

@@ -50,17 +50,6 @@ def local_data(files: Any, folder: str) -> Any:
     return one(files) if isinstance(files, str) else [one(path) for path in files]
 
 
-def local_model(path: str, folder: str) -> str:
-    """The model's folder. Raises ValueError for a built-in model that there is not."""
-    if not path.startswith("builtin:"):
-        return path
-    from platform_runtime import tiny_llama  # noqa: PLC0415
-
-    if path != tiny_llama.NAME:
-        raise ValueError(f"{path} is no built-in model; there is {tiny_llama.NAME}")
-    return tiny_llama.make(os.path.join(folder, "model"))
-
-
 def train(config_path: str) -> None:
     folder = os.path.dirname(os.path.abspath(config_path))
     prepare_environment(folder)
@@ -69,10 +58,10 @@ def train(config_path: str) -> None:
     from verl.trainer.sft_trainer import run_sft  # noqa: PLC0415
     from verl.utils.device import auto_set_device  # noqa: PLC0415
 
-    from platform_runtime import literals, verl_hook  # noqa: PLC0415
+    from platform_runtime import literals, models, verl_hook  # noqa: PLC0415
 
     config = OmegaConf.load(config_path)
-    config.model.path = local_model(config.model.path, folder)
+    config.model.path = models.local_model(config.model.path, folder)
     config.data.train_files = local_data(config.data.train_files, folder)
     config.data.val_files = local_data(config.data.val_files, folder)
     auto_set_device(config)
