@@ -14,6 +14,7 @@ from .forms import literal
 from .graph import Node
 from .kinds import kind_of, names
 from .models import Pipeline
+from .pipeline_templates import PipelineTemplate
 from .services.create import MOST_STAGES, PipelineSpec, StageSpec
 
 MOST_RETRIES: Final = 100
@@ -146,6 +147,27 @@ class PipelineForm:
                     max_retries=str(stage.max_retries),
                 )
                 for stage in stages
+            ],
+        )
+
+    @classmethod
+    def of_template(cls, template: PipelineTemplate) -> "PipelineForm":
+        """The template as it is, in the reader's language."""
+        keys = {stage.name: str(position) for position, stage in enumerate(template.stages)}
+        return cls(
+            name=_(template.name),
+            rows=[
+                StageRow(
+                    key=keys[stage.name],
+                    name=stage.name,
+                    kind=stage.task,
+                    params=write_params(stage.params),
+                    after=[keys[above] for above in stage.depends_on],
+                    queue=stage.queue,
+                    timeout_s=str(stage.timeout_s or ""),
+                    max_retries=str(stage.max_retries),
+                )
+                for stage in template.stages
             ],
         )
 

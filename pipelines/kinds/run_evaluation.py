@@ -14,7 +14,7 @@ from environments import training
 from environments.models import Host
 from environments.services.runtime_copy import ensure_runtime
 from environments.transports import Transport, TransportError, Unreachable
-from pipelines.folders import run_folder
+from pipelines.folders import models_folder, run_folder
 from pipelines.models import Attempt, Stage
 from pipelines.recipes import places
 from pipelines.recipes.spec import Place
@@ -120,6 +120,7 @@ class RunEvaluation(RunnerKind):
             attempt_folder=folder.path,
             checkpoint_folder=folder.checkpoints,
             uuid=str(stage.id),
+            models_folder=models_folder(attempt.host.root),
         )
         return Command(
             argv=[environment.python, "-P", "-m", "platform_runtime.evaluate", folder.path],
@@ -184,7 +185,7 @@ def _problems(params: dict[str, Any]) -> dict[str, str]:
     for name, most in (("limit", MOST), ("max_tokens", MOST_TOKENS)):
         if params.get(name) is not None and not _whole(params[name], 1, most):
             found[name] = _("A whole number from %(low)s to %(high)s.") % {"low": 1, "high": most}
-    if params.get("extract", "text") not in EXTRACT:
+    if params.get("extract", "text") not in list(EXTRACT):
         found["extract"] = _("There are: %(known)s.") % {"known": ", ".join(EXTRACT)}
     return found
 

@@ -18,7 +18,7 @@ from platform_site.common.models import User
 from platform_site.common.pages import may_operate, needs
 from platform_site.common.roles import Role
 
-from .. import selectors
+from .. import pipeline_templates, selectors
 from ..drawing import BOX_HEIGHT, BOX_WIDTH, draw
 from ..kinds import is_inline
 from ..models import Pipeline, Stage
@@ -83,7 +83,8 @@ def _matching(found: QuerySet[Pipeline], search: str) -> QuerySet[Pipeline]:
 @require_http_methods(["GET", "POST"])
 @needs(Role.OPERATOR)
 def create_pipeline(request: HttpRequest) -> HttpResponse:
-    """`?from=` a pipeline to copy. POST with `do`: save or start; with `add` or `remove`: the form again."""
+    """`?from=` a pipeline to copy, `?template=` the slug of one to start from. POST with `do`: save or start; with
+    `add` or `remove`: the form again."""
     if request.method != "POST":
         return _editor(request, _first_form(request))
     form = PipelineForm.from_post(request.POST)
@@ -114,6 +115,9 @@ def preview_pipeline(request: HttpRequest) -> HttpResponse:
 
 
 def _first_form(request: HttpRequest) -> PipelineForm:
+    template = pipeline_templates.template(request.GET.get("template", ""))
+    if template is not None:
+        return PipelineForm.of_template(template)
     try:
         return PipelineForm.of(selectors.pipeline_for(request.user, UUID(request.GET.get("from", ""))))
     except ValueError:
@@ -121,7 +125,12 @@ def _first_form(request: HttpRequest) -> PipelineForm:
 
 
 def _editor(request: HttpRequest, form: PipelineForm, *, status: int = 200) -> HttpResponse:
-    return render(request, "pipelines/create.html", _editor_context(form), status=status)
+    context = _editor_context(form)
+    if request.method != "POST" and "from" not in request.GET:
+        # Offered until something was typed: choosing one begins anew.
+        context["templates"] = pipeline_templates.TEMPLATES
+        context["chosen_template"] = pipeline_templates.template(request.GET.get("template", ""))
+    return render(request, "pipelines/create.html", context, status=status)
 
 
 def _editor_context(form: PipelineForm) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from django.utils.translation import gettext
 from environments import training
 from environments.models import Host
 from pipelines import selectors
+from pipelines.kinds import summary_of
 from pipelines.models import Attempt, Job, Pipeline, Stage
 from pipelines.pipeline_form import write_params
 from platform_site import display
@@ -144,6 +145,12 @@ def pipeline_progress(pipeline: Pipeline) -> selectors.PipelineProgress:
 @register.filter
 def kind_label(kind: str) -> str:
     return display.kind_label(kind)
+
+
+@register.filter
+def result_summary(stage: Stage) -> str:
+    """What matters most of a stage's result; empty where nothing stands out."""
+    return summary_of(stage.kind, stage.result)
 
 
 @register.filter

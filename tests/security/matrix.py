@@ -73,6 +73,7 @@ API: Final[dict[str, Row]] = {
     "pipelines/<uuid:pipeline_id>/stages/<slug:name>/cancel/": {"POST": OPERATOR},
     "pipelines/<uuid:pipeline_id>/stages/<slug:name>/retry/": {"POST": OPERATOR},
     "pipelines/<uuid:pipeline_id>/stages/<slug:name>/log/": {"GET": VIEWER},
+    "pipeline-templates/": {"GET": VIEWER},
     "jobs/": {"GET": VIEWER, "POST": OPERATOR},
     "jobs/<uuid:job_id>/": {"GET": VIEWER},
     "jobs/<uuid:job_id>/cancel/": {"POST": OPERATOR},
