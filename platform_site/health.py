@@ -12,6 +12,7 @@ from django.views.decorators.http import require_safe
 from redis.exceptions import RedisError
 
 from .common.messages import connect
+from .common.outages import data_folder
 from .common.queues import CONTROL, STAGE_QUEUES
 from .common.workers import live_workers
 
@@ -30,7 +31,7 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @require_safe
 @never_cache
 def readyz(request: HttpRequest) -> HttpResponse:
-    """200 when database, Redis and workers for every queue are there, 503 otherwise, naming the missing part."""
+    """200 when database, disk space, Redis and workers for every queue are there, else 503, naming what is missing."""
     parts = {name: check() for name, check in CHECKS.items()}
     ready = all(answer == "ok" for answer in parts.values())
     return JsonResponse({"status": "ok" if ready else "unavailable", **parts}, status=200 if ready else 503)
@@ -44,6 +45,10 @@ def _database() -> str:
         log.exception("the database does not answer")
         return "unavailable"
     return "ok"
+
+
+def _disk() -> str:
+    return data_folder() or "ok"
 
 
 def _redis() -> str:
@@ -60,4 +65,9 @@ def _workers() -> str:
     return "ok" if served.issuperset({CONTROL, *STAGE_QUEUES}) else "unavailable"
 
 
-CHECKS: Final[dict[str, Callable[[], str]]] = {"database": _database, "redis": _redis, "workers": _workers}
+CHECKS: Final[dict[str, Callable[[], str]]] = {
+    "database": _database,
+    "disk": _disk,
+    "redis": _redis,
+    "workers": _workers,
+}

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from platform_runtime import checkpoints, probe, processes, pruning, reaper
+from platform_runtime.files import free_bytes
+from platform_site.common.outages import is_no_space, no_space
 
 from .base import CommandResult, FileStat
 from .errors import TransportError
@@ -25,9 +27,9 @@ def _named_failures(path: str) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except OSError as error:
+        if is_no_space(error):
+            raise TransportError(no_space(path, _free_above(path))) from error
         hints = {
-            errno.ENOSPC: "the disk is full: free some space",
-            errno.EDQUOT: "the disk quota is used up: free some space",
             errno.EACCES: "no right to write there: check the owner of the folder",
             errno.EPERM: "no right to write there: check the owner of the folder",
             errno.EROFS: "the file system is read-only",
@@ -36,6 +38,13 @@ def _named_failures(path: str) -> Iterator[None]:
         }
         what = hints.get(error.errno or 0, error.strerror or str(error))
         raise TransportError(f"{path}: {what}") from error
+
+
+def _free_above(path: str) -> int | None:
+    """Free on the volume of `path`, which need not be there yet."""
+    return next(
+        (free for folder in (Path(path), *Path(path).parents) if (free := free_bytes(str(folder))) is not None), None
+    )
 
 
 class LocalTransport:

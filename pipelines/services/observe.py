@@ -24,12 +24,13 @@ from monitoring.services.sync import SyncResult, sync_stream
 from pipelines.decide import Decision, Seen, decide
 from pipelines.kinds import Verdict, is_inline, runner_kind
 from pipelines.models import Attempt
-from pipelines.services import finish, inline
+from pipelines.services import disk, finish, inline
 from pipelines.services.dispatch import dispatch
 from pipelines.services.progress import keep_progress
 from pipelines.states import STAGE_ACTIVE, Outcome, StageStatus
 from platform_site.common import clock
 from platform_site.common.errors import Conflict
+from platform_site.common.outages import outage
 
 logger = logging.getLogger(__name__)
 
@@ -195,6 +196,8 @@ def _judge(attempt: Attempt, exit_info: dict[str, Any], transport: Transport) ->
         raise  # it passes, and the next look judges
     except Exception as error:
         logger.exception("Judging %s failed", attempt.folder)
+        if away := outage(error):  # what it made found no room
+            return Verdict(False, away.message, retryable=True)
         return Verdict(False, _("The run ended, but what it left cannot be read: %(error)s") % {"error": error})
 
 
@@ -283,6 +286,7 @@ def _over_without_exit(
     _read(attempt, transport)
     judged = _judge(attempt, {"code": None, "signal": 9}, transport)
     verdict = Verdict(False, attempt.reason or reason, retryable=not attempt.reason, result=judged.result)
+    verdict = disk.named(verdict, attempt, probe.get("disk_free"))
     if attempt.stage.status == StageStatus.CANCELLING:
         return finish.cancelled(attempt, Verdict(False, "", result=judged.result), probe)
     return finish.fail_or_retry(attempt, verdict, probe, lost=lost)
@@ -298,4 +302,4 @@ def _finished(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> 
         return finish.cancelled(attempt, Verdict(False, "", result=verdict.result), probe)
     if attempt.reason:
         verdict = Verdict(False, attempt.reason, retryable=False, result=verdict.result)
-    return finish.fail_or_retry(attempt, verdict, probe)
+    return finish.fail_or_retry(attempt, disk.named(verdict, attempt, probe["exit"].get("disk_free")), probe)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from pytest_django import Settings
+from pytest_django.fixtures import Settings
 
 from pipelines.models import Attempt, Stage
 from pipelines.states import Outcome, StageStatus

@@ -26,7 +26,7 @@ def test_ready_with_database_redis_and_workers_for_every_queue(client: Client) -
         beat(redis, _worker(list(ALL_QUEUES)))
     answer = client.get("/readyz")
     assert answer.status_code == 200
-    assert answer.json() == {"status": "ok", "database": "ok", "redis": "ok", "workers": "ok"}
+    assert answer.json() == {"status": "ok", "database": "ok", "disk": "ok", "redis": "ok", "workers": "ok"}
 
 
 @pytest.mark.django_db
@@ -50,6 +50,7 @@ def test_redis_away_is_named(client: Client, valkey_server: valkey.Server) -> No
     assert answer.json() == {
         "status": "unavailable",
         "database": "ok",
+        "disk": "ok",
         "redis": "unavailable",
         "workers": "unavailable",
     }

@@ -313,6 +313,7 @@ class ExitInfo(Message):
 
     A command that could not be started has code 127 (not found) or 126 (anything else), as in a shell.
     `elapsed_s` comes from a monotonic clock, so that it is right also when the clock was set in between.
+    `disk_free` is what was free on the volume of the run folder then, in bytes; None when nobody knows.
     """
 
     code: int | None
@@ -321,6 +322,7 @@ class ExitInfo(Message):
     finished_at: float
     elapsed_s: float
     checkpoint: CheckpointInfo
+    disk_free: int | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -331,6 +333,7 @@ class ExitInfo(Message):
             finished_at=_get(data, "finished_at", _seconds),
             elapsed_s=_get(data, "elapsed_s", _seconds),
             checkpoint=CheckpointInfo.from_json(_get(data, "checkpoint", _mapping)),
+            disk_free=_get({"disk_free": None, **data}, "disk_free", _optional(_integer)),
         )
 
 

@@ -52,6 +52,15 @@ def create_exclusive(path: str, content: bytes) -> bool:
     return True
 
 
+def free_bytes(path: str) -> int | None:
+    """Free for us on the volume that holds `path`; None when nobody can tell."""
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
+
+
 def remove(path: str) -> None:
     with contextlib.suppress(OSError):
         os.unlink(path)

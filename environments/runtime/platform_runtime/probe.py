@@ -14,7 +14,7 @@ if __name__ == "__main__" and not __package__:
 
 from platform_runtime import heartbeat, processes
 from platform_runtime.contract import Claim, Command, ExitInfo, ProcessInfo, RunFolder, StatusFile
-from platform_runtime.files import load
+from platform_runtime.files import free_bytes, load
 from platform_runtime.processes import Identity, belonging
 
 
@@ -75,6 +75,7 @@ def probe_run(folder: str) -> dict[str, Any]:
         "leftovers": leftovers,
         "elapsed_s": _elapsed_s(run) if runner_alive else None,
         "frozen_s": _frozen_s(run, runner, child) if runner_alive and runner is not None else 0.0,
+        "disk_free": free_bytes(run.path),
         "metrics_size": metrics_size,
         "metrics_mtime": metrics_mtime,
         "log_size": log_size,

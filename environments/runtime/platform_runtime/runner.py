@@ -46,13 +46,14 @@ _EXIT_WRITE_PATIENCE_S = 60.0
 
 @dataclass(frozen=True)
 class Ended:
-    """How the command ended: `code` or `signal`, and both clocks, seconds."""
+    """How the command ended: `code` or `signal`, both clocks, seconds, and the bytes that were free then."""
 
     code: int | None
     signal: int | None
     started_at: float
     finished_at: float
     elapsed_s: float
+    disk_free: int | None
 
 
 class CannotStartError(Exception):
@@ -181,11 +182,11 @@ def supervise(run: RunFolder, command: Command, me: processes.Identity, reserve:
         child = spawn(run, command)
     except CannotStartError as error:
         note(run, f"cannot start: {error}")
-        ended = Ended(error.code, None, started_at, time.time(), time.monotonic() - started)
+        ended = Ended(error.code, None, started_at, time.time(), time.monotonic() - started, files.free_bytes(run.path))
     else:
         introduce(run, command, me, child.pid, started_at)
         code, number = wait(run, command, child.pid, heartbeat.Heart(run.heartbeat, started))
-        ended = Ended(code, number, started_at, time.time(), time.monotonic() - started)
+        ended = Ended(code, number, started_at, time.time(), time.monotonic() - started, files.free_bytes(run.path))
         sweep(run, command)
     conclude(run, command, ended, reserve)
 
@@ -317,6 +318,7 @@ def conclude(run: RunFolder, command: Command, ended: Ended, reserve: Reserve) -
         finished_at=ended.finished_at,
         elapsed_s=ended.elapsed_s,
         checkpoint=checkpoint,
+        disk_free=ended.disk_free,
     ).to_bytes()
     until = time.monotonic() + _EXIT_WRITE_PATIENCE_S
     while True:

@@ -22,7 +22,6 @@ from django.core.exceptions import (
     TooManyFilesSent,
 )
 from django.core.exceptions import ValidationError as DjangoValidationError
-from django.db import InterfaceError, OperationalError
 from django.db.models import ProtectedError, RestrictedError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, UnreadablePostError
 from django.utils.translation import gettext as _
@@ -32,6 +31,7 @@ from rest_framework.settings import api_settings
 from rest_framework.views import set_rollback
 
 from ..errors import PlatformError
+from ..outages import RETRY_AFTER_S, outage
 
 log = logging.getLogger(__name__)
 
@@ -102,9 +102,8 @@ def _answer(exc: Exception) -> tuple[int, dict[str, Any], dict[str, str]] | None
         return 400, body(400, _("The request could not be read.")), {}
     if isinstance(exc, ProtectedError | RestrictedError):
         return 409, body(409, _("It is still used elsewhere and cannot be deleted."), code="in_use"), {}
-    if isinstance(exc, OperationalError | InterfaceError):
-        message = _("The database does not answer. Try again in a moment.")
-        return 503, body(503, message), {"Retry-After": "5"}
+    if away := outage(exc):
+        return 503, body(503, away.message, code=away.code), {"Retry-After": str(RETRY_AFTER_S)}
     return None
 
 
