@@ -1,11 +1,12 @@
 """REST for recipes, below /api/v1/."""
 
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 import django_filters
 from django.db.models import QuerySet
 from django.urls import path
-from drf_spectacular.utils import extend_schema, inline_serializer
+from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,6 +21,7 @@ from platform_site.common.roles import Role
 from . import recipe_selectors as selectors
 from .models import Recipe, RecipeRevision
 from .recipes.spec import Problem
+from .services import compare
 from .services import recipes as services
 
 
@@ -137,6 +139,51 @@ COMPILED = inline_serializer(
         "adjusted": serializers.DictField(help_text="Values the host cannot take: key -> {asked, used}."),
     },
 )
+
+
+DIFFERENCE = inline_serializer(
+    "Difference",
+    {
+        "key": serializers.CharField(),
+        "left": serializers.JSONField(allow_null=True),
+        "right": serializers.JSONField(allow_null=True),
+        "left_default": serializers.BooleanField(help_text="This side does not name the key."),
+        "right_default": serializers.BooleanField(help_text="This side does not name the key."),
+    },
+    many=True,
+)
+DELTA = inline_serializer(
+    "MetricDelta",
+    {
+        "name": serializers.CharField(),
+        "left": serializers.JSONField(allow_null=True),
+        "right": serializers.JSONField(allow_null=True),
+        "delta": serializers.FloatField(allow_null=True, help_text="right minus left"),
+    },
+    many=True,
+)
+COMPARED = inline_serializer(
+    "Compared",
+    {"added": DIFFERENCE, "removed": DIFFERENCE, "changed": DIFFERENCE, "equal": DIFFERENCE, "metrics": DELTA},
+)
+
+
+def compared(found: compare.Compared) -> dict[str, Any]:
+    """As it goes over the wire."""
+    rows: dict[str, Any] = {
+        sort: [
+            {
+                "key": row.key,
+                "left": row.left,
+                "right": row.right,
+                "left_default": row.left_default,
+                "right_default": row.right_default,
+            }
+            for row in found.of(sort)
+        ]
+        for sort in ("added", "removed", "changed", "equal")
+    }
+    return {**rows, "metrics": [asdict(metric) for metric in found.metrics]}
 
 
 class RecipeFilter(StrictFilterSet):
@@ -257,6 +304,23 @@ class Compile(ApiView):
         )
 
 
+class RecipeDiff(ApiView):
+    """Two revisions side by side. A side that does not name a key has the trainer's default."""
+
+    required_role = Role.VIEWER
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("left", str, required=True, description="slug or slug@revision"),
+            OpenApiParameter("right", str, required=True, description="slug or slug@revision"),
+        ],
+        responses={200: COMPARED},
+    )
+    def get(self, request: Request) -> Response:
+        asked = request.query_params
+        return Response(compared(compare.recipes(signed_in(request), asked.get("left", ""), asked.get("right", ""))))
+
+
 def _draft(given: dict[str, Any]) -> services.Draft:
     return services.Draft(
         name=given["name"],
@@ -279,6 +343,7 @@ def _shown(problem: Problem) -> dict[str, str]:
 urlpatterns = [
     path("recipes/", Recipes.as_view(), name="api-recipes"),
     path("recipes/validate/", Validate.as_view(), name="api-recipe-validate"),
+    path("recipes/diff/", RecipeDiff.as_view(), name="api-recipe-diff"),
     path("recipes/<slug:slug>/", RecipeDetail.as_view(), name="api-recipe"),
     path("recipes/<slug:slug>/revisions/", Revisions.as_view(), name="api-recipe-revisions"),
     path("recipes/<slug:slug>/compile/", Compile.as_view(), name="api-recipe-compile"),

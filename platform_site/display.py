@@ -110,7 +110,9 @@ def ago(at: datetime, now: datetime | None = None) -> str:
 
 
 def metric_value(value: object) -> str:
-    """A metric at four significant digits; NaN and the infinities (strings on the wire) as they are."""
+    """A metric at four significant digits; NaN and the infinities (strings on the wire) as they are; none as a dash."""
+    if value is None:
+        return "–"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if not math.isfinite(value):

@@ -5,13 +5,16 @@ from uuid import UUID
 
 import django_filters
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema
+from django.utils.translation import gettext as _
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from pipelines.api_recipes import COMPARED, compared
 from pipelines.models import Job
 from pipelines.selectors import job_for, jobs_for
+from pipelines.services import compare
 from pipelines.services.cancel import cancel_stage
 from pipelines.services.observe import sync_now
 from pipelines.services.submit import rerun_job, submit_job
@@ -20,6 +23,8 @@ from platform_site.common.api.filters import StatusFilter, StrictFilterSet
 from platform_site.common.api.people import signed_in
 from platform_site.common.api.serializers import StrictSerializer
 from platform_site.common.api.views import ApiDetailView, ApiListView, ApiView
+from platform_site.common.errors import Invalid
+from platform_site.common.roles import Role
 
 from .shapes import JobShape, SyncShape
 
@@ -71,6 +76,24 @@ class JobDetail(ApiDetailView):
 
     def get(self, request: Request, job_id: UUID) -> Response:
         return Response(JobShape(job_for(request.user, job_id)).data)
+
+
+class JobDiff(ApiView):
+    required_role = Role.VIEWER
+
+    @extend_schema(
+        parameters=[OpenApiParameter("left", UUID, required=True), OpenApiParameter("right", UUID, required=True)],
+        responses={200: COMPARED},
+    )
+    def get(self, request: Request) -> Response:
+        """Two runs side by side: what each was asked for, and their final metrics."""
+        sides = {name: request.query_params.get(name, "") for name in ("left", "right")}
+        missing = {name: _("missing") for name, value in sides.items() if not value}
+        if missing:
+            raise Invalid(_("Name a run for each side: left and right."), missing)
+        user = signed_in(request)
+        left, right = (compare.named_job(user, value) for value in sides.values())
+        return Response(compared(compare.jobs(left, right)))
 
 
 class JobCancel(ApiView):

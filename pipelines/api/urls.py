@@ -19,6 +19,7 @@ urlpatterns = [
     path("pipelines/<uuid:pipeline_id>/stages/<slug:name>/log/", pipelines.StageLog.as_view()),
     path("pipeline-templates/", templates.PipelineTemplates.as_view()),
     path("jobs/", jobs.Jobs.as_view()),
+    path("jobs/diff/", jobs.JobDiff.as_view()),
     path("jobs/<uuid:job_id>/", jobs.JobDetail.as_view()),
     path("jobs/<uuid:job_id>/cancel/", jobs.JobCancel.as_view()),
     path("jobs/<uuid:job_id>/rerun/", jobs.JobRerun.as_view()),

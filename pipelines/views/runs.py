@@ -1,12 +1,11 @@
-"""The pages of runs and recipes: parse, authorise, one selector or service, respond."""
+"""The pages of runs: parse, authorise, one selector or service, respond."""
 
 from typing import Any, Final
 from uuid import UUID
 
 from django.contrib import messages
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.core.paginator import Paginator
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -15,25 +14,23 @@ from django.views.decorators.http import require_GET, require_http_methods
 from datasets.models import Dataset
 from environments.models import Host
 from platform_site.common.errors import NotFound, PlatformError
-from platform_site.common.pages import may_operate, needs
+from platform_site.common.pages import may_operate, needs, visitor
 from platform_site.common.roles import Role
 from platform_site.common.selectors import projects_for
 
 from .. import selectors
 from ..forms import NewRunForm, Overrides, tell
-from ..models import Job, Recipe, RecipeRevision
+from ..models import Job, Recipe
+from ..services import compare
 from ..services.cancel import cancel_stage
 from ..services.submit import rerun_job, submit_job
 from ..states import STAGE_TERMINAL
 from .log import log_file
+from .recipes import listed, newest
 
 PAGE_SIZE: Final = 25
+MOST_COMPARED: Final = 10
 ACTIVE: Final = ["pending", "queued", "starting", "running", "cancelling"]
-
-Person = AbstractBaseUser | AnonymousUser
-
-
-# --- Runs ---------------------------------------------------------------------------------------------------
 
 
 @require_GET
@@ -109,10 +106,38 @@ def job(request: HttpRequest, job_id: UUID) -> HttpResponse:
     )
 
 
+@require_GET
+@needs(Role.VIEWER)
+def compare_jobs(request: HttpRequest) -> HttpResponse:
+    """`?job=` for each run, the first is the baseline; `?all=1` shows equal settings too."""
+    asked = [name for name in request.GET.getlist("job") if name][:MOST_COMPARED]
+    try:
+        found = compare.named_jobs(visitor(request), asked)
+    except PlatformError as error:
+        messages.error(request, error.message)
+        found = []
+    columns = compare.columns(found) if len(found) > 1 else None
+    everything = request.GET.get("all") == "1"
+    rows = columns.settings if columns else []
+    others = selectors.jobs_for(request.user).exclude(pk__in=[job.pk for job in found])
+    context = {
+        "jobs": found,
+        "columns": columns,
+        "rows": [row for row in rows if everything or not row.equal],
+        "folded": 0 if everything else sum(row.equal for row in rows),
+        "everything": everything,
+        "recent": others.order_by("-created_at")[:50],
+        "most": MOST_COMPARED,
+        "metric_label": _("Metric"),
+        "key_label": _("Key"),
+    }
+    return render(request, "jobs/compare.html", context)
+
+
 @require_http_methods(["GET", "POST"])
 @needs(Role.OPERATOR)
 def new_job(request: HttpRequest) -> HttpResponse:
-    recipes = _recipes(request.user)
+    recipes = listed(request.user)
     choices: dict[str, Any] = {
         "recipes": recipes,
         "datasets": Dataset.objects.filter(project__in=projects_for(request.user)).order_by("slug"),
@@ -127,7 +152,7 @@ def new_job(request: HttpRequest) -> HttpResponse:
     if form.is_valid() and fine:
         try:
             made = submit_job(
-                user=request.user,  # type: ignore[arg-type]  # `needs` lets nobody else in
+                user=visitor(request),
                 recipe=form.cleaned_data["recipe"],
                 dataset=form.cleaned_data["dataset"] or None,
                 host=form.cleaned_data["host"] or None,
@@ -147,9 +172,9 @@ def _new_job_page(
     request: HttpRequest, form: NewRunForm, overrides: Overrides, problems: list[str], *, status: int = 200
 ) -> HttpResponse:
     slug = form["recipe"].value() or ""
-    recipes = _recipes(request.user)
+    recipes = listed(request.user)
     chosen = recipes.filter(slug=slug).first() or recipes.first()
-    revision = _latest(chosen) if chosen is not None else None
+    revision = newest(chosen) if chosen is not None else None
     context = {"form": form, "overrides": overrides, "problems": problems, "recipe": chosen, "revision": revision}
     return render(request, "jobs/new.html", context, status=status)
 
@@ -161,7 +186,7 @@ def cancel_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
     found = selectors.job_for(request.user, job_id)
     if request.method == "POST":
         try:
-            cancel_stage(found.stage_id, user=request.user)  # type: ignore[arg-type]  # `needs` lets nobody else in
+            cancel_stage(found.stage_id, user=visitor(request))
         except PlatformError as error:
             messages.error(request, error.message)
         return redirect("job", job_id=found.pk)
@@ -180,7 +205,7 @@ def rerun(request: HttpRequest, job_id: UUID) -> HttpResponse:
             dropped = {key: None for key in found.overrides if key not in overrides.values}
             try:
                 made = rerun_job(
-                    user=request.user,  # type: ignore[arg-type]  # `needs` lets nobody else in
+                    user=visitor(request),
                     job=found,
                     overrides={**overrides.values, **dropped},
                 )
@@ -204,77 +229,3 @@ def job_log(request: HttpRequest, job_id: UUID) -> StreamingHttpResponse:
     """The whole output as a file."""
     found = selectors.job_for(request.user, job_id)
     return log_file(found.stage, found.name)
-
-
-# --- Recipes ------------------------------------------------------------------------------------------------
-
-
-@require_GET
-@needs(Role.VIEWER)
-def recipes(request: HttpRequest) -> HttpResponse:
-    """`?algorithm=`, `?search=`."""
-    algorithm = request.GET.get("algorithm", "").strip().lower()
-    search = request.GET.get("search", "").strip()
-    found = _recipes(request.user)
-    total = found.count()
-    if algorithm:
-        found = found.filter(algorithm=algorithm)
-    for word in search.split():
-        found = found.filter(Q(name__icontains=word) | Q(slug__icontains=word) | Q(description__icontains=word))
-    return render(
-        request,
-        "recipes/list.html",
-        {
-            "recipes": found,
-            "total": total,
-            "algorithm": algorithm,
-            "search": search,
-            "algorithms": [("", _("All")), *Recipe.Algorithm.choices],
-            "can_operate": may_operate(request),
-        },
-    )
-
-
-def _recipes(user: Person) -> QuerySet[Recipe]:
-    """With the newest revision's number and model, and how many runs were made from each."""
-    newest = RecipeRevision.objects.filter(recipe=OuterRef("pk")).order_by("-number")
-    return (
-        Recipe.objects.filter(project__in=projects_for(user))
-        .annotate(
-            revision_number=Subquery(newest.values("number")[:1]),
-            base_model=Subquery(newest.values("base_model")[:1]),
-            runs=Count("revisions__jobs", distinct=True),
-        )
-        .order_by("-is_template", "slug")
-    )
-
-
-def _latest(recipe: Recipe) -> RecipeRevision | None:
-    return recipe.revisions.select_related("dataset").order_by("-number").first()
-
-
-@require_GET
-@needs(Role.VIEWER)
-def recipe(request: HttpRequest, slug: str) -> HttpResponse:
-    """`?revision=` one of the past."""
-    found = _recipes(request.user).filter(slug=slug).select_related("created_by", "derived_from").first()
-    if found is None:
-        raise NotFound(_("There is no such recipe."))
-    revisions = list(
-        found.revisions.select_related("dataset", "created_by").annotate(runs=Count("jobs")).order_by("-number")
-    )
-    wanted = request.GET.get("revision", "")
-    shown = next((r for r in revisions if str(r.number) == wanted), None) or (revisions[0] if revisions else None)
-    recent = selectors.jobs_for(request.user).filter(recipe_revision__recipe=found).order_by("-created_at")[:5]
-    return render(
-        request,
-        "recipes/detail.html",
-        {
-            "recipe": found,
-            "revision": shown,
-            "revisions": revisions,
-            "params": sorted(shown.params.items()) if shown else [],
-            "jobs": recent,
-            "can_operate": may_operate(request),
-        },
-    )

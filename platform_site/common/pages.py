@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from .access import request_role, requires
 from .errors import Forbidden, NotFound
+from .models import User
 from .roles import Role
 
 P = ParamSpec("P")
@@ -46,3 +47,9 @@ def may_operate(request: HttpRequest) -> bool:
     """Whether the visitor of a page guarded by `needs` may start and cancel things."""
     held: Role | None = getattr(request, "role", None)
     return held is not None and held >= Role.OPERATOR
+
+
+def visitor(request: HttpRequest) -> User:
+    """Whoever looks at a page guarded by `needs`."""
+    assert isinstance(request.user, User), "`needs` lets nobody else in"
+    return request.user

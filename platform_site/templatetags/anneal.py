@@ -73,6 +73,16 @@ def metric_value(value: object) -> str:
 
 
 @register.filter
+def signed(value: float) -> str:
+    """A difference, with its sign."""
+    return (
+        f"+{display.metric_value(value)}"
+        if value > 0
+        else display.metric_value(value).replace("-", "\N{MINUS SIGN}", 1)
+    )
+
+
+@register.filter
 def localised(text: str) -> str:
     """What the platform brought along, such as built-in recipes, in the reader's language; other text as it is."""
     return gettext(text) if text else ""

@@ -5,7 +5,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 from django.views.i18n import set_language
 
-from pipelines.views import pipelines, runs, tasks
+from pipelines.views import pipelines, recipes, runs, tasks
 
 from . import datasets, home, preferences, system
 
@@ -17,6 +17,7 @@ urlpatterns = [
     path("preferences/language/", login_not_required(set_language), name="set_language"),
     path("jobs/", runs.jobs, name="jobs"),
     path("jobs/new/", runs.new_job, name="job-new"),
+    path("jobs/compare/", runs.compare_jobs, name="job-compare"),
     path("jobs/<uuid:job_id>/", runs.job, name="job"),
     path("jobs/<uuid:job_id>/cancel/", runs.cancel_job, name="job-cancel"),
     path("jobs/<uuid:job_id>/rerun/", runs.rerun, name="job-rerun"),
@@ -38,8 +39,13 @@ urlpatterns = [
     path("tasks/<uuid:task_id>/", tasks.task, name="task"),
     path("tasks/<uuid:task_id>/cancel/", tasks.cancel_task, name="task-cancel"),
     path("tasks/<uuid:task_id>/retry/", tasks.retry_task, name="task-retry"),
-    path("recipes/", runs.recipes, name="recipes"),
-    path("recipes/<slug:slug>/", runs.recipe, name="recipe"),
+    path("recipes/", recipes.recipes, name="recipes"),
+    path("recipes/new/", recipes.new_recipe, name="recipe-new"),
+    path("recipes/check/", recipes.check_recipe, name="recipe-check"),
+    path("recipes/diff/", recipes.diff_recipes, name="recipe-diff"),
+    path("recipes/<slug:slug>/", recipes.recipe, name="recipe"),
+    path("recipes/<slug:slug>/edit/", recipes.edit_recipe, name="recipe-edit"),
+    path("recipes/<slug:slug>/delete/", recipes.delete_recipe, name="recipe-delete"),
     path("datasets/", datasets.datasets, name="datasets"),
     path("datasets/new/", datasets.new_dataset, name="dataset-new"),
     path("datasets/<slug:slug>/", datasets.dataset, name="dataset"),
