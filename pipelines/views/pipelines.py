@@ -117,7 +117,9 @@ def preview_pipeline(request: HttpRequest) -> HttpResponse:
 def _first_form(request: HttpRequest) -> PipelineForm:
     template = pipeline_templates.template(request.GET.get("template", ""))
     if template is not None:
-        return PipelineForm.of_template(template)
+        form = PipelineForm.of_template(template)
+        form.place(create.problems(_user(request), form.spec()))
+        return form
     try:
         return PipelineForm.of(selectors.pipeline_for(request.user, UUID(request.GET.get("from", ""))))
     except ValueError:

@@ -89,7 +89,8 @@ def test_the_editor_opens_with_it_and_finds_it_ready(page: Client, template: Pip
     text = answer.content.decode()
     for stage in template.stages:
         assert f'value="{stage.name}"' in text
-    assert text.count('aria-current="true"') >= 1
+    assert f'href="/pipelines/create/?template={template.slug}" aria-current="true"' in text
+    assert "Can be started" in text
 
 
 def test_a_template_that_there_is_not_opens_an_empty_editor(page: Client) -> None:
