@@ -45,16 +45,6 @@ TINY_SFT: Final = PipelineTemplate(
     stages=_sft("tiny-sft", "builtin:tiny-llama"),
 )
 
-SMOLLM2_SFT: Final = PipelineTemplate(
-    slug="smollm2-sft-pipeline",
-    name=gettext_noop("SmolLM2 SFT, from data to score"),
-    description=gettext_noop(
-        "The same with SmolLM2-135M, a small model that can talk: the two scores tell what training brought. Some "
-        "minutes on two cores."
-    ),
-    stages=_sft("smollm2-sft", "builtin:smollm2-135m"),
-)
-
 TEMPLATES: Final = (TINY_SFT,)
 
 

@@ -41,6 +41,14 @@ class _Documents(list[dict[str, str]]):
     features: ClassVar = dict.fromkeys(Item.__dataclass_fields__, "string")
 
 
+class _Model(HFLM):
+    """Without a bar of its own: it asks for one, whatever the environment says, and progress stands elsewhere."""
+
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
+        answers: list[str] = super().generate_until(requests, disable_tqdm=True)
+        return answers
+
+
 class _Counter:
     """What lm-eval offers a cache: it is told of every answer as it comes."""
 
@@ -80,7 +88,7 @@ def ask(task: Task, items: Sequence[Item], work: str, done: Callable[[int], None
     )
 
 
-def _loaded(task: Task, work: str) -> HFLM:
+def _loaded(task: Task, work: str) -> _Model:
     cuda = torch.cuda.is_available()
     options: dict[str, Any] = {
         "backend": "causal",
@@ -93,7 +101,7 @@ def _loaded(task: Task, work: str) -> HFLM:
     name = task.model or "the checkpoint"
     try:
         folder, adapter = _folder(task, work)
-        return HFLM(pretrained=folder, peft=adapter, **options)
+        return _Model(pretrained=folder, peft=adapter, **options)
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
