@@ -64,8 +64,8 @@ class Setting:
     def range(self) -> str:
         least, most = ranges.AT_LEAST.get(self.field.key), ranges.AT_MOST.get(self.field.key)
         if least is not None and most is not None:
-            return _("%(least)s to %(most)s") % {"least": f"{least:g}", "most": f"{most:g}"}
-        return _("at least %(least)s") % {"least": f"{least:g}"} if least is not None else ""
+            return _("From %(least)s to %(most)s.") % {"least": f"{least:g}", "most": f"{most:g}"}
+        return _("At least %(least)s.") % {"least": f"{least:g}"} if least is not None else ""
 
     def value(self) -> Json:
         """Raises YamlProblem."""
