@@ -204,6 +204,7 @@ class Attempt(models.Model):
     progress_total = models.BigIntegerField(_("to do"), null=True, blank=True)
     progress_unit = models.CharField(_("unit"), max_length=32, blank=True)
     progress_at = models.DateTimeField(_("progress seen"), null=True, blank=True)
+    progress_pace_s = models.FloatField(_("seconds a unit"), null=True, blank=True)
 
     class Meta:
         ordering: ClassVar = ["stage_id", "number"]

@@ -140,18 +140,11 @@ def stage_progress(stage: Stage) -> Progress:
         stage.status,
         step=current.progress_done if current is not None else None,
         target_step=current.progress_total if current is not None else None,
-        pace_s=_pace_s(current) if current is not None else None,
+        pace_s=current.progress_pace_s if current is not None else None,
         seen_at=current.progress_at if current is not None else None,
         now=timezone.now(),
         unit=(current.progress_unit if current is not None else "") or "step",
     )
-
-
-def _pace_s(attempt: Attempt) -> float | None:
-    """Seconds a unit of work took so far; None before the first."""
-    if not attempt.progress_done or attempt.progress_at is None or attempt.started_at is None:
-        return None
-    return (attempt.progress_at - attempt.started_at).total_seconds() / attempt.progress_done
 
 
 @dataclass(frozen=True)

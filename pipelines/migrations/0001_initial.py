@@ -353,6 +353,7 @@ class Migration(migrations.Migration):
                 ("progress_total", models.BigIntegerField(blank=True, null=True, verbose_name="to do")),
                 ("progress_unit", models.CharField(blank=True, max_length=32, verbose_name="unit")),
                 ("progress_at", models.DateTimeField(blank=True, null=True, verbose_name="progress seen")),
+                ("progress_pace_s", models.FloatField(blank=True, null=True, verbose_name="seconds a unit")),
                 (
                     "host",
                     models.ForeignKey(

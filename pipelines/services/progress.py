@@ -1,5 +1,6 @@
 """How far a stage without metrics is, as its own program says."""
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,11 +34,18 @@ def keep_progress(attempt: Attempt, probe: dict[str, Any]) -> bool:
         at = now
     with transaction.atomic():
         older = Attempt.objects.filter(Q(progress_at=None) | Q(progress_at__lt=at), pk=attempt.pk, outcome="")
-        if not older.update(progress_done=done, progress_total=total, progress_unit=unit, progress_at=at):
+        if not older.update(
+            progress_done=done, progress_total=total, progress_unit=unit, progress_at=at, progress_pace_s=_pace(told)
+        ):
             return False
         touch_pipeline(attempt.stage.pipeline_id)
         live.push_on_commit(f"stage.{attempt.stage_id}", stage=str(attempt.stage_id))
     return True
+
+
+def _pace(told: StatusFile) -> float | None:
+    """Seconds a unit takes, if that can be."""
+    return told.pace_s if told.pace_s is not None and math.isfinite(told.pace_s) and told.pace_s >= 0 else None
 
 
 def _count(value: int | None) -> int | None:

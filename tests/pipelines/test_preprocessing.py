@@ -223,10 +223,22 @@ def test_rows_done_are_its_progress_and_unknown_stays_unknown(hands: Hands) -> N
     assert (ended.fraction, ended.step, ended.eta_s) == (1.0, 3000, None)
 
 
-def told(done: int | None, total: int | None, at: float) -> dict[str, Any]:
+def told(done: int | None, total: int | None, at: float, pace_s: float | None = None) -> dict[str, Any]:
     return {"now": timezone.now().timestamp(), "status": StatusFile(
-        "running", done, total, "rows", at, at, False, None, None
+        "running", done, total, "rows", at, at, False, None, None, pace_s
     ).to_json()}  # fmt: skip
+
+
+def test_what_is_left_is_told_by_the_programs_own_pace(machine: Host) -> None:
+    stage = builders.stage(StageStatus.RUNNING, kind="preprocess_dataset", queue="preprocessing")
+    attempt = Attempt.objects.select_related("stage").get(stage=stage)
+    now = timezone.now().timestamp()
+    assert keep_progress(attempt, told(50, 100, now - 1))
+    assert stage_progress(Stage.objects.get(pk=stage.pk)).eta_s is None
+    assert keep_progress(attempt, told(60, 100, now, pace_s=10.0))
+    left = stage_progress(Stage.objects.get(pk=stage.pk)).eta_s
+    assert left is not None
+    assert 300 < left <= 400
 
 
 def test_a_late_word_and_a_senseless_one_change_nothing(machine: Host) -> None:

@@ -381,7 +381,8 @@ class MetricLine(Message):
 class StatusFile(Message):
     """The status file: replaced whole, at most once a second. `heartbeat_at` moves also between steps.
 
-    It tells how far training is. How the run ended, exit.json alone tells.
+    It tells how far training is. How the run ended, exit.json alone tells. `pace_s` is what one unit of work takes in
+    seconds, loading not counted; None before that is known, and where steps are logged with their own times.
     """
 
     state: Literal["starting", "running", "finished", "failed"]
@@ -393,6 +394,7 @@ class StatusFile(Message):
     has_anomaly: bool
     anomaly_type: str | None
     anomaly_message: str | None
+    pace_s: float | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -409,4 +411,5 @@ class StatusFile(Message):
             has_anomaly=_get(data, "has_anomaly", _boolean),
             anomaly_type=_get(data, "anomaly_type", _optional(_text)),
             anomaly_message=_get(data, "anomaly_message", _optional(_text)),
+            pace_s=_get(data, "pace_s", _optional(_seconds)) if "pace_s" in data else None,
         )

@@ -19,6 +19,7 @@ class Status:
         self._unit = unit
         self._total = total
         self._done = 0
+        self._first: tuple[int, float] | None = None
         self._next = 0.0
         with contextlib.suppress(OSError):
             os.makedirs(run.metrics_dir, mode=0o700, exist_ok=True)
@@ -27,11 +28,20 @@ class Status:
     def done(self, count: int) -> None:
         """So many are done by now. Cheap: call it for each."""
         self._done = count
+        if self._first is None and count:
+            # What came before, such as loading a model, says nothing about what is left.
+            self._first = (count, time.monotonic())
         if time.monotonic() >= self._next:
             self._write("running")
 
     def end(self, *, failed: bool = False) -> None:
         self._write("failed" if failed else "finished")
+
+    def _pace_s(self) -> float | None:
+        if self._first is None or self._done <= self._first[0]:
+            return None
+        count, at = self._first
+        return (time.monotonic() - at) / (self._done - count)
 
     def _write(self, state: Literal["running", "finished", "failed"]) -> None:
         now = time.time()
@@ -45,6 +55,7 @@ class Status:
             has_anomaly=False,
             anomaly_type=None,
             anomaly_message=None,
+            pace_s=self._pace_s(),
         )
         with contextlib.suppress(OSError):
             files.replace(self._run.status, told.to_bytes())
