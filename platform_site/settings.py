@@ -244,7 +244,7 @@ if DATABASE_URL:
     postgresql["OPTIONS"] = {
         "connect_timeout": 10,
         **postgresql.get("OPTIONS", {}),
-        "pool": {"min_size": 1, "max_size": 8, "timeout": 20, "max_idle": 120},
+        "pool": {"min_size": 1, "max_size": 8, "timeout": 8, "max_idle": 120},
     }
     DATABASES: dict[str, dict[str, Any]] = {"default": postgresql}
 else:

@@ -84,6 +84,9 @@ def _cancel_waiting(stage: Stage, status: StageStatus, actor: str) -> bool:
             return False
         Attempt.objects.filter(stage=stage, outcome="").update(outcome=Outcome.CANCELLED, completed_at=timezone.now())
         advance(stage.pipeline_id, actor=actor)
+        if _nothing_runs(stage.pipeline_id):
+            # A pipeline that never started is no business of `advance`; of any other this move does not take.
+            move_pipeline(stage.pipeline_id, PipelineEvent.CANCEL, actor=actor)
     return True
 
 

@@ -50,10 +50,7 @@ class Cluster:
         data = self._folder / "data"
         try:
             self._run("initdb", "--pgdata", data, "--username", "anneal", "--auth", "trust", "--no-sync", "-E", "UTF8")
-            self._run(
-                "pg_ctl", "start", "--wait", "--pgdata", data, "--log", self._folder / "log",
-                "--options", f"{FAST} -c unix_socket_directories='{self._folder}'",
-            )  # fmt: skip
+            self.start()
             self._run("createdb", "--host", self._folder, "--username", "anneal", "anneal")
         except UpError:
             self.__exit__(None, None, None)
@@ -63,9 +60,19 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def start(self) -> None:
+        self._run(
+            "pg_ctl", "start", "--wait", "--pgdata", self._folder / "data", "--log", self._folder / "log",
+            "--options", f"{FAST} -c unix_socket_directories='{self._folder}'",
+        )  # fmt: skip
+
+    def stop(self) -> None:
+        """At once, as if it crashed. One that is down already stays so."""
         if (self._folder / "data" / "postmaster.pid").exists():
             self._run("pg_ctl", "stop", "--mode", "immediate", "--wait", "--pgdata", self._folder / "data")
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _run(self, program: str, *arguments: str | Path) -> None:
         command = [*self._as_user, self._programs / program, *arguments]
