@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from django.db.models import Q
+from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 
 from environments.models import Host
@@ -82,6 +83,13 @@ class CleanupCheckpoints(InlineKind):
                 "dry_run": dry_run,
             },
         )
+
+    def summary(self, result: dict[str, Any]) -> str:
+        removed = result.get("removed")
+        if not isinstance(removed, list) or not removed:
+            return _("nothing to remove")
+        told = _("%(n)s would go · %(size)s") if result.get("dry_run") else _("%(n)s removed · %(size)s")
+        return told % {"n": len(removed), "size": filesizeformat(result.get("bytes_freed", 0))}
 
     def settle(self, stage: Stage, attempt: Attempt, verdict: Verdict) -> None:
         """Runs no longer list what is gone."""

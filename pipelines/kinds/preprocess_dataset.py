@@ -142,6 +142,11 @@ class PreprocessDataset(RunnerKind):
         except (PlatformError, TransportError, OSError) as error:
             return Verdict(False, str(error), retryable=not isinstance(error, PlatformError))
 
+    def summary(self, result: dict[str, Any]) -> str:
+        if not result.get("rows_in"):
+            return ""
+        return _("%(out)s of %(of)s rows") % {"out": result.get("rows_out"), "of": result["rows_in"]}
+
 
 def _problems(params: dict[str, Any]) -> dict[str, str]:
     """What the values themselves have against them."""

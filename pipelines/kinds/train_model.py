@@ -168,6 +168,14 @@ class TrainModel(RunnerKind):
             )
         return Verdict(True, result=result)
 
+    def summary(self, result: dict[str, Any]) -> str:
+        loss = (result.get("metrics") or {}).get("train/loss")
+        if result.get("final_step") is None:
+            return ""
+        if not isinstance(loss, int | float):
+            return _("step %(step)s") % {"step": result["final_step"]}
+        return _("step %(step)s · loss %(loss)s") % {"step": result["final_step"], "loss": f"{loss:.3g}"}
+
     def settle(self, stage: Stage, attempt: Attempt, verdict: Verdict) -> None:
         Job.objects.filter(stage=stage).update(
             final_metrics=verdict.result.get("metrics", {}),

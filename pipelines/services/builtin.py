@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 SLOTS: Final = {queues.TRAINING: 1, queues.EVALUATION: 1, queues.PREPROCESSING: 2, queues.DEFAULT: 4}
 """How much of each kind runs at a time at first; one where nothing is said. An administrator changes the rows."""
+HOST_SLOTS: Final = SLOTS[queues.TRAINING] + SLOTS[queues.EVALUATION] + SLOTS[queues.PREPROCESSING]
+"""What this machine takes at a time: a training that runs must hold up no evaluation, and no data."""
 PROJECT: Final = "default"
 LOCAL: Final = "local"
 
@@ -66,7 +68,7 @@ def _host(project: Project, report: Installed) -> None:
     """This machine. Its root follows the data folder, which may have been moved."""
     root = str(Path(settings.DATA_DIR))
     host, made = Host.objects.get_or_create(
-        name=LOCAL, defaults={"project": project, "kind": Host.Kind.LOCAL, "root": root}
+        name=LOCAL, defaults={"project": project, "kind": Host.Kind.LOCAL, "root": root, "slots": HOST_SLOTS}
     )
     report.note(made, f"host {LOCAL}")
     if host.root != root:

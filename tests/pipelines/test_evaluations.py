@@ -186,3 +186,13 @@ def test_an_environment_without_what_it_needs_is_told_of(installed: Hands) -> No
     installed.launch(stage)
     assert installed.until(stage) == "failed"
     assert "ModuleNotFoundError: No module named" in stage.error_message
+
+
+def test_every_kind_says_what_came_of_it_in_a_few_words() -> None:
+    assert summary_of("preprocess_dataset", {"rows_in": 400, "rows_out": 384}) == "384 of 400 rows"
+    assert summary_of("train_model", {"final_step": 48, "metrics": {"train/loss": 0.44921}}) == "step 48 · loss 0.449"
+    assert summary_of("train_model", {"final_step": 48, "metrics": {"train/loss": "NaN"}}) == "step 48"
+    freed = {"removed": [{}, {}], "bytes_freed": 3 * 1024**2, "dry_run": False}
+    assert summary_of("cleanup_checkpoints", freed).replace("\xa0", " ") == "2 removed · 3.0 MB"
+    assert summary_of("cleanup_checkpoints", {**freed, "dry_run": True}).startswith("2 would go")
+    assert summary_of("cleanup_checkpoints", {"removed": []}) == "nothing to remove"
