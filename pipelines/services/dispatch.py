@@ -4,9 +4,13 @@ The database is the truth and the outbox; the message only makes it quick. A mes
 the observer, one that is doubled meets the claim.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from functools import cached_property
+from typing import Any, Final
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Count, Q, QuerySet
@@ -20,45 +24,61 @@ from pipelines.kinds import inline_names, is_inline, needs_training_environment
 from pipelines.messages import send_launch
 from pipelines.models import Attempt, Queue, Stage
 from pipelines.states import STAGE_ACTIVE, PipelineStatus, StageEvent, StageStatus
-from pipelines.transitions import move_stage
+from pipelines.transitions import moving
 
 LOOKAHEAD: Final = 50
 """How far past the free slots of a queue dispatch looks when the first ones wait for a host."""
 
 
+@dataclass(frozen=True)
+class Taker:
+    """A worker that has its hands free for one more short stage of `queue`, without a message.
+
+    `fields` are what it writes into the attempt that it takes.
+    """
+
+    queue: str
+    worker: str
+    fields: dict[str, Any]
+
+
+@dataclass
+class HandedOut:
+    """`taken` runs already, by the taker; a message was sent for each of the others that `started` counts."""
+
+    started: int = 0
+    taken: Attempt | None = None
+
+
 def dispatch() -> int:
     """Start what may start; how many stages were started. Cheap when nothing is queued."""
-    if not _due().exists():
-        return 0
-    environments = {host.pk: training.state(host) for host in Host.objects.filter(enabled=True)}
+    return hand_out().started if _due().exists() else 0
+
+
+def hand_out(only: Collection[str] | None = None, taker: Taker | None = None) -> HandedOut:
+    """Give the free slots of these queues (of all) to the highest priority, and the oldest within it.
+
+    The rows of queues and hosts are locked: what is counted here stays so until the stages have moved. A pipeline's
+    row comes after them, and is never held by who asks for them.
+    """
     with transaction.atomic():
-        queues = list(Queue.objects.select_for_update().order_by("-priority", "name"))
-        hosts = list(Host.objects.select_for_update().filter(enabled=True).order_by("name"))
-        busy = Stage.objects.filter(status__in=STAGE_ACTIVE)
-        in_queue: Counter[str] = Counter(
-            {row["queue"]: row["n"] for row in busy.values("queue").annotate(n=Count("id")).order_by()}
-        )
-        on_host: Counter[int | None] = Counter(
-            Attempt.objects.filter(outcome="", stage__status__in=STAGE_ACTIVE)
-            .exclude(stage__kind__in=inline_names())
-            .values_list("host_id", flat=True)
-        )
-        started = 0
-        for queue in queues:
-            free = queue.slots - in_queue[queue.name]
-            if free <= 0:
-                continue
-            waiting = _due().filter(queue=queue.name).order_by("-priority", "queued_at", "id")[: free + LOOKAHEAD]
-            for stage in waiting:
-                if free == 0:
-                    break
-                host, why = _place(stage, hosts, on_host, environments)
-                if host is None:
-                    _wait(stage, why)
-                elif _start(stage, host):
-                    free, started = free - 1, started + 1
-                    on_host[host.pk] += not is_inline(stage.kind)
-        return started
+        queues = Queue.objects.select_for_update().order_by("-priority", "name")
+        locked = list(queues if only is None else queues.filter(pk__in=only))
+        busy = Stage.objects.filter(status__in=STAGE_ACTIVE).order_by().values_list("queue")
+        in_queue = dict(busy.annotate(n=Count("id")))
+        places = _Places()
+        chosen: list[tuple[Stage, Host]] = []
+        for queue in locked:
+            free = queue.slots - in_queue.get(queue.name, 0)
+            for stage in _candidates(queue, free):
+                host = places.take(stage)
+                if host is not None:
+                    chosen.append((stage, host))
+                    free -= 1
+                    if not free:
+                        break
+        _tell(places.waiting)
+        return _start(chosen, taker)
 
 
 def _due() -> QuerySet[Stage]:
@@ -70,63 +90,128 @@ def _due() -> QuerySet[Stage]:
     )
 
 
-def _place(
-    stage: Stage,
-    hosts: list[Host],
-    on_host: Counter[int | None],
-    environments: dict[int, training.TrainingState],
-) -> tuple[Host | None, str]:
-    """A host for the stage, or why there is none now."""
-    why = _("no host is enabled")
-    for host in hosts:
-        if stage.host_id is not None and host.pk != stage.host_id:
-            continue
-        if is_inline(stage.kind):
-            return host, ""
-        if host.unreachable_since is not None:
-            why = _("host %(host)s does not answer") % {"host": host.name}
-        elif on_host[host.pk] >= host.slots:
-            why = _("a free slot on %(host)s (%(busy)s of %(slots)s taken)") % {
-                "host": host.name,
-                "busy": on_host[host.pk],
-                "slots": host.slots,
-            }
-        elif needs_training_environment(stage.kind) and not environments[host.pk].ready:
-            state = environments[host.pk]
-            done = f" ({state.percent} %)" if state.percent is not None else ""
-            why = _("the training environment of %(host)s: %(state)s") % {
-                "host": host.name,
-                "state": f"{state.message}{done}",
-            }
-        else:
-            return host, ""
-    return None, why
+def _candidates(queue: Queue, free: int) -> Iterator[Stage]:
+    """As many as there are slots, and further ones only when some of those found no host."""
+    if free <= 0:
+        return
+    waiting = _due().filter(queue=queue.name).order_by("-priority", "queued_at", "id")
+    first = list(waiting[:free])
+    yield from first
+    if len(first) == free:
+        yield from waiting[free : free + LOOKAHEAD]
 
 
-def _wait(stage: Stage, why: str) -> None:
-    if stage.waiting_for != why[:500]:
-        Stage.objects.filter(pk=stage.pk, status=StageStatus.QUEUED).update(waiting_for=why[:500])
+@dataclass
+class _Places:
+    """The hosts, locked, and how full they are. `waiting` has the stages for which there is no room, by the reason."""
+
+    waiting: dict[str, list[UUID]] = field(default_factory=lambda: defaultdict(list))
+
+    @cached_property
+    def _hosts(self) -> list[Host]:
+        return list(Host.objects.select_for_update().filter(enabled=True).order_by("name"))
+
+    @cached_property
+    def _environments(self) -> dict[int, training.TrainingState]:
+        return {host.pk: training.state(host) for host in self._hosts}
+
+    @cached_property
+    def _busy(self) -> Counter[int | None]:
+        active = Attempt.objects.filter(outcome="", stage__status__in=STAGE_ACTIVE)
+        return Counter(active.exclude(stage__kind__in=inline_names()).values_list("host_id", flat=True))
+
+    def take(self, stage: Stage) -> Host | None:
+        """A host with room for the stage, which counts from now on."""
+        host, why = self._find(stage)
+        if host is None:
+            if stage.waiting_for != why[:500]:
+                self.waiting[why[:500]].append(stage.pk)
+        elif not is_inline(stage.kind):
+            self._busy[host.pk] += 1
+        return host
+
+    def _find(self, stage: Stage) -> tuple[Host | None, str]:
+        """A host for the stage, or why there is none now."""
+        why = _("no host is enabled")
+        for host in self._hosts:
+            if stage.host_id is not None and host.pk != stage.host_id:
+                continue
+            if is_inline(stage.kind):
+                return host, ""
+            if host.unreachable_since is not None:
+                why = _("host %(host)s does not answer") % {"host": host.name}
+            elif self._busy[host.pk] >= host.slots:
+                why = _("a free slot on %(host)s (%(busy)s of %(slots)s taken)") % {
+                    "host": host.name,
+                    "busy": self._busy[host.pk],
+                    "slots": host.slots,
+                }
+            elif needs_training_environment(stage.kind) and not self._environments[host.pk].ready:
+                state = self._environments[host.pk]
+                done = f" ({state.percent} %)" if state.percent is not None else ""
+                why = _("the training environment of %(host)s: %(state)s") % {
+                    "host": host.name,
+                    "state": f"{state.message}{done}",
+                }
+            else:
+                return host, ""
+        return None, why
 
 
-def _start(stage: Stage, host: Host) -> bool:
-    attempt = Attempt.objects.filter(stage=stage, outcome="").first()
-    if attempt is None:
-        return False
-    if not move_stage(
-        stage.id,
-        StageEvent.DISPATCH,
-        actor="dispatch",
-        reason=f"on {host.name}",
-        attempt=attempt.number,
-        not_before=None,
-    ):
-        return False
-    Attempt.objects.filter(pk=attempt.pk).update(
-        host=host, folder=attempt_path(host.root, stage.id, attempt.number), sent_at=timezone.now()
-    )
-    queue, attempt_id = stage.queue, attempt.id
+def _tell(waiting: dict[str, list[UUID]]) -> None:
+    for why, stages in waiting.items():
+        Stage.objects.filter(pk__in=stages, status=StageStatus.QUEUED).update(waiting_for=why)
+
+
+def _start(chosen: Iterable[tuple[Stage, Host]], taker: Taker | None) -> HandedOut:
+    together: dict[tuple[UUID, int], list[Stage]] = defaultdict(list)
+    hosts: dict[int, Host] = {}
+    for stage, host in chosen:
+        hosts[host.pk] = host
+        together[stage.pipeline_id, host.pk].append(stage)
+    found = HandedOut()
+    for (pipeline_id, host_id), stages in together.items():
+        _start_together(pipeline_id, hosts[host_id], stages, taker, found)
+    return found
+
+
+def _start_together(pipeline_id: UUID, host: Host, stages: list[Stage], taker: Taker | None, found: HandedOut) -> None:
+    with moving(pipeline_id) as moves:
+        if moves.pipeline is None or moves.pipeline.status != PipelineStatus.RUNNING:
+            return
+        by_id = {stage.pk: stage for stage in stages}
+        # Looked up under the pipeline's lock: whatever was cancelled since it was chosen falls out here.
+        attempts = list(Attempt.objects.filter(stage__in=by_id, stage__status=StageStatus.QUEUED, outcome=""))
+        moves.stages(
+            {attempt.stage_id: attempt.number for attempt in attempts},
+            StageEvent.DISPATCH,
+            actor="dispatch",
+            reason=f"on {host.name}",
+            not_before=None,
+        )
+        for attempt in attempts:
+            attempt.stage = by_id[attempt.stage_id]
+            folder = attempt_path(host.root, attempt.stage_id, attempt.number)
+            kept: dict[str, Any] = {"host": host, "folder": folder, "sent_at": timezone.now()}
+            if taker is not None and found.taken is None and _suits(attempt.stage, taker):
+                moves.stages({attempt.stage_id: attempt.number}, StageEvent.START, actor=taker.worker)
+                found.taken = attempt
+                kept |= taker.fields
+            else:
+                _send_on_commit(attempt)
+            for name, value in kept.items():
+                setattr(attempt, name, value)
+            Attempt.objects.filter(pk=attempt.pk).update(**kept)
+        found.started += len(attempts)
+
+
+def _suits(stage: Stage, taker: Taker) -> bool:
+    return stage.queue == taker.queue and is_inline(stage.kind)
+
+
+def _send_on_commit(attempt: Attempt) -> None:
+    attempt_id, queue = attempt.id, attempt.stage.queue
     transaction.on_commit(lambda: send_launch(attempt_id, queue), robust=True)
-    return True
 
 
 def requeue_at(tries: int) -> timedelta:

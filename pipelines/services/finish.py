@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db import transaction
 from django.utils import timezone
 
 from environments.transports import Transport, TransportError, Unreachable
@@ -16,7 +15,7 @@ from pipelines.models import Attempt, Stage
 from pipelines.services.advance import advance, new_attempt
 from pipelines.services.dispatch import requeue_at
 from pipelines.states import Outcome, StageEvent
-from pipelines.transitions import move_stage
+from pipelines.transitions import moving
 from platform_runtime.contract import Claim, ContractError
 
 logger = logging.getLogger(__name__)
@@ -98,8 +97,8 @@ def fail_or_retry(attempt: Attempt, verdict: Verdict, probe: dict[str, Any], *, 
 
 def requeue(attempt: Attempt, outcome: Outcome, verdict: Verdict, probe: dict[str, Any], *, delay: timedelta) -> bool:
     """Close this attempt and queue the next, not before `delay` has passed."""
-    with transaction.atomic():
-        moved = move_stage(
+    with moving(attempt.stage.pipeline_id) as moves:
+        moved = moves.stage(
             attempt.stage_id,
             StageEvent.REQUEUE,
             actor=OBSERVER,
@@ -159,8 +158,8 @@ def _end(
     times = times_of(probe, attempt)
     if times.started_at is not None and event is not StageEvent.CANCEL:
         fields.setdefault("started_at", _first_start(attempt.stage, times.started_at))
-    with transaction.atomic():
-        moved = move_stage(
+    with moving(attempt.stage.pipeline_id) as moves:
+        moved = moves.stage(
             attempt.stage_id,
             event,
             actor=actor,
@@ -174,7 +173,7 @@ def _end(
         _close(attempt, outcome, verdict.reason, probe)
         if verdict.result:
             kind_of(attempt.stage.kind).settle(attempt.stage, attempt, verdict)
-        advance(attempt.stage.pipeline_id, actor=actor)
+        advance(attempt.stage.pipeline_id, actor=actor, ended=attempt.stage_id)
     return True
 
 
@@ -197,8 +196,8 @@ def _close(attempt: Attempt, outcome: Outcome, reason: str, probe: dict[str, Any
 def started(attempt: Attempt, probe: dict[str, Any]) -> bool:
     """A process is seen: the stage runs."""
     began = times_of(probe, attempt).started_at or timezone.now()
-    with transaction.atomic():
-        moved = move_stage(
+    with moving(attempt.stage.pipeline_id) as moves:
+        moved = moves.stage(
             attempt.stage_id,
             StageEvent.START,
             actor=OBSERVER,

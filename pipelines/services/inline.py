@@ -1,62 +1,90 @@
 """Short stages in the worker itself, under a lease that the worker renews."""
 
-import logging
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
-from django.db import DatabaseError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from environments.transports import TransportError
 from pipelines.decide import RESEND_AFTER_S
-from pipelines.kinds import InlineKind, Verdict
+from pipelines.kinds import InlineKind, Verdict, kind_of
 from pipelines.models import Attempt
 from pipelines.services import finish
+from pipelines.services.dispatch import Taker, hand_out
+from pipelines.services.leases import LEASE_S, lease_until, renewed
 from pipelines.services.params import params_of
 from pipelines.states import Outcome, StageEvent, StageStatus
-from pipelines.transitions import move_stage
+from pipelines.transitions import moving
 from platform_site.common import clock
-from platform_site.common.db import released_connections
 from platform_site.common.errors import PlatformError
+from platform_site.common.outages import outage
 
-logger = logging.getLogger(__name__)
-
-LEASE_S: Final = 15.0
-RENEW_S: Final = 4.0
 LOST_TRIES: Final = 3
+TAKE_S: Final = 0.5
+"""How long a worker goes on with further stages of the queue before it looks at what else waits for it."""
 
 
 def run_inline(attempt: Attempt, kind: InlineKind, *, worker: str) -> bool:
-    """Run it here, once: the move to running is what one of many deliveries wins. True when this call ran it."""
-    now = timezone.now()
+    """Run it here, once: the move to running is what one of many deliveries wins. True when this call ran it.
+
+    Whoever ends a stage hands out the slot that came free, and goes on itself with what needs no other worker.
+    """
+    if not _begin(attempt, worker):
+        return False
+    until = time.monotonic() + TAKE_S
+    queues = _work(attempt, kind)
+    while worker and time.monotonic() < until:
+        taker = Taker(attempt.stage.queue, worker, _holding(worker))
+        taken = hand_out(queues, taker).taken
+        if taken is None:
+            return True
+        further = kind_of(taken.stage.kind)
+        assert isinstance(further, InlineKind), "nothing else is taken"
+        queues = _work(taken, further)
+    hand_out(queues)
+    return True
+
+
+def _holding(worker: str) -> dict[str, Any]:
+    """What stands in an attempt that runs in a worker."""
+    return {"worker": worker, "started_at": timezone.now(), "lease_until": lease_until()}
+
+
+def _begin(attempt: Attempt, worker: str) -> bool:
     # One transaction: a stage seen to run without its lease would be taken for lost, and run twice.
-    with transaction.atomic():
-        if not move_stage(
-            attempt.stage_id, StageEvent.START, actor=worker or "worker", attempt=attempt.number, started_at=now
-        ):
+    with moving(attempt.stage.pipeline_id) as moves:
+        actor, held = worker or "worker", _holding(worker)
+        if not moves.stage(attempt.stage_id, StageEvent.START, actor=actor, attempt=attempt.number):
             return False
-        Attempt.objects.filter(pk=attempt.pk, outcome="").update(
-            started_at=now, worker=worker, lease_until=now + timedelta(seconds=LEASE_S)
-        )
-    attempt.refresh_from_db()
+        Attempt.objects.filter(pk=attempt.pk, outcome="").update(**held)
+    for name, value in held.items():
+        setattr(attempt, name, value)
+    return True
+
+
+def _work(attempt: Attempt, kind: InlineKind) -> set[str]:
+    """Do what began, and end it; the queues in which something may start now."""
     began = time.monotonic()
-    with _renewed(attempt):
+    with renewed(attempt):
         try:
             verdict = kind.run(attempt.stage, params_of(attempt.stage))
         except (PlatformError, TransportError) as error:
             verdict = Verdict(False, str(error), retryable=isinstance(error, TransportError))
+        except OSError as error:
+            away = outage(error)
+            if away is None:
+                raise
+            verdict = Verdict(False, away.message, retryable=True)
     # Counted by a clock that nobody sets, as a runner does.
     took = {"elapsed_s": time.monotonic() - began}
-    if verdict.complete:
-        finish.complete(attempt, verdict, took)
-    else:
-        finish.fail_or_retry(attempt, verdict, took)
-    return True
+    with moving(attempt.stage.pipeline_id) as moves:
+        if verdict.complete:
+            finish.complete(attempt, verdict, took)
+        else:
+            finish.fail_or_retry(attempt, verdict, took)
+    return {attempt.stage.queue, *moves.queued}
 
 
 def observe(attempt: Attempt) -> bool:
@@ -78,27 +106,3 @@ def observe(attempt: Attempt) -> bool:
             return finish.cancelled(attempt, Verdict(False), {})
         case _:
             return False
-
-
-@contextmanager
-def _renewed(attempt: Attempt) -> Iterator[None]:
-    """Keep the lease while the work lasts. A worker that is killed or frozen stops renewing, and is found lost."""
-    done = threading.Event()
-
-    def renew() -> None:
-        while not done.wait(RENEW_S):
-            try:
-                with released_connections():
-                    Attempt.objects.filter(pk=attempt.pk, outcome="").update(
-                        lease_until=timezone.now() + timedelta(seconds=LEASE_S)
-                    )
-            except DatabaseError:  # it passes, and who gave up here would be found lost while it works
-                logger.warning("The lease of %s could not be renewed", attempt.pk)
-
-    thread = threading.Thread(target=renew, name=f"lease {attempt.pk}", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()

@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,11 +63,14 @@ class _Publisher:
         self._client: redis.Redis | None = None
         self._silent_until = 0.0
 
-    def publish(self, message: str) -> None:
+    def publish(self, messages: Sequence[str]) -> None:
         if time.monotonic() < self._silent_until:
             return
         try:
-            self._connected().publish(CHANNEL, message)
+            with self._connected().pipeline(transaction=False) as together:
+                for message in messages:
+                    together.publish(CHANNEL, message)
+                together.execute()
         except (redis.RedisError, OSError) as error:
             self._silent_until = time.monotonic() + _PAUSE_S
             logger.warning("A live message was not sent; open pages look again by themselves: %s", error)
@@ -91,8 +94,13 @@ _publisher = _Publisher()
 
 def push_on_commit(group: str, **ids: Id) -> None:
     """Announce a change of `group` once the running transaction has committed (at once where there is none)."""
-    message = json.dumps({"group": group, "ids": ids}, separators=(",", ":"))
-    transaction.on_commit(lambda: _publisher.publish(message), robust=True)
+    push_all_on_commit([Event(group, ids)])
+
+
+def push_all_on_commit(changes: Sequence[Event]) -> None:
+    """Several changes in one go, each as `push_on_commit` would."""
+    messages = [json.dumps({"group": event.group, "ids": event.ids}, separators=(",", ":")) for event in changes]
+    transaction.on_commit(lambda: _publisher.publish(messages), robust=True)
 
 
 async def events() -> AsyncIterator[Event | Link]:

@@ -11,7 +11,7 @@ from django.db import OperationalError, connection, connections
 
 from pipelines.kinds import InlineKind, Verdict, registry
 from pipelines.models import Attempt, Stage
-from pipelines.services import dispatch, inline, launch
+from pipelines.services import dispatch, launch, leases
 from platform_site.common.models import User
 
 from .conftest import Hands
@@ -30,13 +30,13 @@ class PatientKind(InlineKind):
 
     def run(self, stage: Stage, params: dict[str, Any]) -> Verdict:
         first = lease_of(stage)
-        time.sleep(inline.RENEW_S - 1)
+        time.sleep(leases.RENEW_S - 1)
         other = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
         time.sleep(2)
         other.execute("ROLLBACK")
         other.close()
-        end = time.monotonic() + inline.RENEW_S + 2
+        end = time.monotonic() + leases.RENEW_S + 2
         while lease_of(stage) == first and time.monotonic() < end:
             time.sleep(0.1)
         return Verdict(lease_of(stage) != first, "the lease was not renewed")

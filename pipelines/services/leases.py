@@ -1,0 +1,70 @@
+"""Keeps the leases of the short stages that run in this process. One thread for all: a stage may last a millisecond."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from django.db import DatabaseError
+from django.utils import timezone
+
+from pipelines.models import Attempt
+from platform_site.common.db import released_connections
+
+logger = logging.getLogger(__name__)
+
+LEASE_S: Final = 15.0
+RENEW_S: Final = 4.0
+
+
+def lease_until() -> datetime:
+    return timezone.now() + timedelta(seconds=LEASE_S)
+
+
+class _Leases:
+    def __init__(self) -> None:
+        self._held: set[UUID] = set()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def add(self, attempt_id: UUID) -> None:
+        with self._lock:
+            self._held.add(attempt_id)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._renew, name="leases", daemon=True)
+                self._thread.start()
+
+    def remove(self, attempt_id: UUID) -> None:
+        with self._lock:
+            self._held.discard(attempt_id)
+
+    def _renew(self) -> None:
+        pause = threading.Event()
+        while True:
+            pause.wait(RENEW_S)
+            with self._lock:
+                held = list(self._held)
+                if not held:
+                    self._thread = None
+                    return
+            try:
+                with released_connections():
+                    Attempt.objects.filter(pk__in=held, outcome="").update(lease_until=lease_until())
+            except DatabaseError:  # it passes, and who gave up here would be found lost while it works
+                logger.warning("The leases of %s could not be renewed", ", ".join(map(str, held)))
+
+
+_leases = _Leases()
+
+
+@contextmanager
+def renewed(attempt: Attempt) -> Iterator[None]:
+    """Keep the lease while the work lasts. A worker that is killed or frozen stops renewing, and is found lost."""
+    _leases.add(attempt.pk)
+    try:
+        yield
+    finally:
+        _leases.remove(attempt.pk)
