@@ -83,7 +83,33 @@ TINY_SFT: Final = BuiltinRecipe(
     },
 )
 
-RECIPES: Final = (TINY_SFT,)
+SMOLLM2_SFT: Final = BuiltinRecipe(
+    slug="smollm2-sft",
+    name=gettext_noop("SmolLM2 SFT"),
+    description=gettext_noop(
+        "Teaches SmolLM2-135M to work out sums in one sentence. Some minutes and 5 GB of memory on two cores."
+    ),
+    algorithm=SFT,
+    trainer=VERL,
+    base_model="builtin:smollm2-135m",
+    dataset=ARITHMETIC.slug,
+    params={
+        **TINY_SFT.params,
+        "data.train_batch_size": 8,
+        "data.micro_batch_size_per_gpu": 8,
+        "data.ignore_input_ids_mismatch": False,
+        # More forgets the sums that the model knows already; what it has to learn is the form.
+        "optim.lr": 0.00003,
+        "optim.lr_scheduler_type": "cosine",
+        "optim.lr_warmup_steps_ratio": 0.2,
+        "trainer.total_epochs": 1,
+        "trainer.total_training_steps": 24,
+        "trainer.save_freq": -1,
+        "trainer.max_ckpt_to_keep": 1,
+    },
+)
+
+RECIPES: Final = (TINY_SFT, SMOLLM2_SFT)
 DATASETS: Final = (ARITHMETIC, ARITHMETIC_EVAL)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from pipelines.recipes import literals, schema
+from pipelines.recipes import builtin, literals, schema
 from pipelines.recipes.compiler import compile_recipe, to_yaml
 from pipelines.recipes.spec import RecipeError
 
@@ -32,16 +32,17 @@ def flat(node, prefix=""):
             yield f"{prefix}{name}", value
 
 
-def test_tiny_sft_compiles_to_the_golden_bytes():
-    compiled = compile_recipe(recipe(), dataset(), place())
+@pytest.mark.parametrize("wanted", builtin.RECIPES, ids=lambda wanted: wanted.slug)
+def test_a_built_in_recipe_compiles_to_the_golden_bytes(wanted):
+    compiled = compile_recipe(wanted.spec, dataset(), place())
     rest = {
         "argv": compiled.argv,
         "env": compiled.env,
         "target_step": compiled.target_step,
         "checkpoint_required": compiled.checkpoint_required,
     }
-    assert compiled.config_yaml.encode() == (GOLDEN / "tiny-sft.yaml").read_bytes()
-    assert json.dumps(rest, indent=2) + "\n" == (GOLDEN / "tiny-sft.json").read_text()
+    assert compiled.config_yaml.encode() == (GOLDEN / f"{wanted.slug}.yaml").read_bytes()
+    assert json.dumps(rest, indent=2) + "\n" == (GOLDEN / f"{wanted.slug}.json").read_text()
 
 
 def test_the_same_input_gives_the_same_bytes_whatever_the_order_of_the_keys():
