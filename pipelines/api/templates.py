@@ -53,7 +53,7 @@ class PipelineTemplates(ApiListView):
             if all(word in f"{one.slug} {one.name} {one.description}".lower() for word in words)
         ]
         page = self.paginate_queryset(_ordered(found, request.query_params.get("ordering", "")))
-        return self.get_paginated_response(TemplateShape(page, many=True).data)
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
 
 def _ordered(found: list[PipelineTemplate], ordering: str) -> list[PipelineTemplate]:

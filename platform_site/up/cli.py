@@ -30,6 +30,7 @@ def main(argv: Sequence[str]) -> int:
     """Returns the exit code: 0 done, 1 failed, 2 wrong usage or setting, 3 (status) not running, 4 not ready."""
     terminal = Terminal()
     options = _parse(argv)
+    data: Path | None = None
     try:
         if options.data:
             os.environ["ANNEAL_DATA_DIR"] = options.data
@@ -52,7 +53,8 @@ def main(argv: Sequence[str]) -> int:
         terminal.warn(str(error))
         return 1
     except KeyboardInterrupt:
-        terminal.warn("interrupted")
+        runs = data is not None and state.is_running(data)
+        terminal.warn("interrupted; the platform goes on, bin/up stop ends it" if runs else "interrupted")
         return 130
 
 
@@ -181,7 +183,7 @@ def _demo(terminal: Terminal, data: Path) -> bool:
     if mark.exists():
         return True
     try:
-        setup.manage("demo", what="the demo did not complete", show=True)
+        setup.manage("demo", "--once", what="the demo did not complete", show=True)
     except UpError as error:
         terminal.warn(str(error))
         return False

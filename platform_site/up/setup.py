@@ -1,5 +1,6 @@
 """Makes the checkout ready to run: virtual environment, locked packages, front-end files. Does only what is due."""
 
+import contextlib
 import hashlib
 import json
 import subprocess
@@ -21,6 +22,7 @@ STAMP: Final = VENV / ".anneal-installed"
 REQUIREMENTS: Final = CHECKOUT / "requirements"
 RUNTIME: Final = CHECKOUT / "environments" / "runtime"
 TAIL_LINES: Final = 15
+LAST_WORD_S: Final = 5.0
 
 
 def prepare(terminal: Terminal, *, tests: bool = False) -> None:
@@ -123,11 +125,10 @@ def manage(*arguments: str, what: str, show: bool = False) -> None:
 def _run(argv: list[str | Path], what: str, *, env: Mapping[str, str] | None = None, show: bool = False) -> None:
     """Run a program in the checkout. Raises UpError with the end of what it said when it fails."""
     try:
-        done = subprocess.run(
+        child = subprocess.Popen(
             argv,
             cwd=CHECKOUT,
             env=env,
-            check=False,
             stdin=subprocess.DEVNULL,
             stdout=None if show else subprocess.PIPE,
             stderr=None if show else subprocess.STDOUT,
@@ -136,6 +137,15 @@ def _run(argv: list[str | Path], what: str, *, env: Mapping[str, str] | None = N
         )
     except OSError as error:
         raise UpError(f"{what}: {argv[0]}: {error.strerror}") from None
-    if done.returncode:
-        said = "" if show else "\n".join(done.stdout.strip().splitlines()[-TAIL_LINES:])
-        raise UpError(f"{what}" + (f":\n{said}" if said else f" (exit code {done.returncode})"))
+    with child:
+        try:
+            output, _nothing = child.communicate()
+        except KeyboardInterrupt:
+            # It was interrupted as well, and may have a last word to say.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(LAST_WORD_S)
+            child.kill()
+            raise
+    if child.returncode:
+        said = "" if show else "\n".join(output.strip().splitlines()[-TAIL_LINES:])
+        raise UpError(f"{what}" + (f":\n{said}" if said else f" (exit code {child.returncode})"))
