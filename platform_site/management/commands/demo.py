@@ -127,7 +127,7 @@ class Command(BaseCommand):
                 pipeline = selectors.pipeline_for(user, pipeline.pk)
                 stages = list(pipeline.stages.all())
                 fraction = selectors.pipeline_progress(pipeline).fraction or 0.0
-                line = _now(stages)
+                label, note, left = _now(stages)
             for stage in stages:
                 if stage.status in STAGE_TERMINAL and stage.name not in told:
                     told.add(stage.name)
@@ -136,7 +136,7 @@ class Command(BaseCommand):
                 break
             if time.monotonic() > end:
                 raise CommandError("The demo has not ended in time. It goes on; see its page.")
-            self._bar(line[0], fraction, line[1])
+            self._bar(label, fraction, note, left)
             time.sleep(LOOK_EVERY_S)
         if pipeline.status != PipelineStatus.COMPLETED:
             raise CommandError(f"The demo {pipeline.status}: {pipeline.error_message}")
@@ -148,10 +148,12 @@ class Command(BaseCommand):
         if "score" in before and "score" in after:
             self._say(f"Score before {before['score']:.2f}, after {after['score']:.2f} ({after['n']} samples)")
 
-    def _bar(self, label: str, fraction: float, note: str) -> None:
-        """One line that is written over on a terminal, and a line a change elsewhere."""
+    def _bar(self, label: str, fraction: float, note: str, left: str = "") -> None:
+        """One line that is written over on a terminal, and a line a change elsewhere, without the time that is left."""
         filled = int(WIDTH * fraction)
         line = f"{label:<20} [{'#' * filled}{'.' * (WIDTH - filled)}] {fraction:4.0%}  {note}"
+        if left and self.stdout.isatty():
+            line += f", {left}"
         if line == self._shown:
             return
         self._shown = line
@@ -169,8 +171,8 @@ class Command(BaseCommand):
             self.stdout.write(text)
 
 
-def _now(stages: list[Stage]) -> tuple[str, str]:
-    """What is going on: the stage's name, and how far it is or what it waits for."""
+def _now(stages: list[Stage]) -> tuple[str, str, str]:
+    """What is going on: the stage's name, how far it is or what it waits for, and the time that is left."""
     active = [stage for stage in stages if stage.started_at is not None and stage.completed_at is None]
     if not active:
         waiting = [
@@ -179,10 +181,8 @@ def _now(stages: list[Stage]) -> tuple[str, str]:
         return ("waiting", waiting[0] if waiting else "")
     stage = active[0]
     progress = selectors.stage_progress(stage)
-    note = f"{progress.unit} {progress.step or 0} of {progress.target_step or '?'}"
-    if progress.eta_s is not None:
-        note += f", {duration(progress.eta_s)} left"
-    return (stage.name, note)
+    left = f"{duration(progress.eta_s)} left" if progress.eta_s is not None else ""
+    return (stage.name, f"{progress.unit} {progress.step or 0} of {progress.target_step or '?'}", left)
 
 
 def _ended(stage: Stage) -> str:
