@@ -26,16 +26,15 @@ def platform(tmp_path: Path) -> Iterator[TrainingPlatform]:
 
 @pytest.mark.timeout(600)
 def test_the_demo_is_followed_left_and_followed_again(platform: TrainingPlatform) -> None:
-    followed = subprocess.Popen(
-        [sys.executable, CHECKOUT / "manage.py", *DEMO], env=platform.env, stdout=subprocess.PIPE, text=True
-    )
-    assert followed.stdout is not None
+    argv = [sys.executable, CHECKOUT / "manage.py", *DEMO]
     said = ""
-    while "baseline  " not in said and (line := followed.stdout.readline()):
-        said += line
-    followed.send_signal(signal.SIGINT)
-    said += followed.stdout.read()
-    assert followed.wait(30) == 130, said
+    with subprocess.Popen(argv, env=platform.env, stdout=subprocess.PIPE, text=True) as followed:
+        assert followed.stdout is not None
+        while "baseline  " not in said and (line := followed.stdout.readline()):
+            said += line
+        followed.send_signal(signal.SIGINT)
+        said += followed.stdout.read()
+    assert followed.returncode == 130, said
     page = re.findall(r"/pipelines/[0-9a-f-]{36}/", said)
     assert len(set(page)) == 1
     assert f"The demo goes on; its page is http://127.0.0.1:{platform.port}{page[0]}" in said

@@ -175,10 +175,8 @@ def _now(stages: list[Stage]) -> tuple[str, str, str]:
     """What is going on: the stage's name, how far it is or what it waits for, and the time that is left."""
     active = [stage for stage in stages if stage.started_at is not None and stage.completed_at is None]
     if not active:
-        waiting = [
-            why for stage in stages if stage.status == StageStatus.QUEUED and (why := selectors.waiting_for(stage))
-        ]
-        return ("waiting", waiting[0] if waiting else "")
+        queued = [stage for stage in stages if stage.status == StageStatus.QUEUED]
+        return ("waiting", selectors.waiting_for(queued[0]) if queued else "", "")
     stage = active[0]
     progress = selectors.stage_progress(stage)
     left = f"{duration(progress.eta_s)} left" if progress.eta_s is not None else ""
