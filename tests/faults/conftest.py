@@ -1,4 +1,4 @@
-"""One platform for the faults of a module, on real training."""
+"""One platform for the faults of a module, on real training; and the hands that do a platform's work step by step."""
 
 import os
 from collections.abc import Iterator
@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.pipelines.conftest import hands, machine
+
 from .training_platform import PYTHON, TrainingPlatform
+
+__all__ = ["hands", "machine", "platform"]
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from platform_runtime.contract import StatusFile
 from .runs import RUNNER, Run
 
 KEYS = {
-    "exists", "claim", "process", "exit", "runner_alive", "child_alive", "leftovers", "elapsed_s", "frozen_s", "disk_free",
-    "metrics_size", "metrics_mtime", "log_size", "status", "now",
+    "exists", "claim", "process", "exit", "runner_alive", "child_alive", "leftovers", "elapsed_s", "frozen_s",
+    "disk_free", "metrics_size", "metrics_mtime", "log_size", "status", "now",
 }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """A process is its pid, its start time and its boot; a stranger with the same pid is never touched."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -47,6 +48,24 @@ def test_a_reused_pid_is_neither_alive_nor_signalled(
     assert reaper.stop(run.folder.path) == "not_running"
     assert reaper.kill(run.folder.path) == []
     assert stranger.poll() is None
+
+
+def test_a_session_that_got_the_number_of_a_command_that_is_gone_is_left_alone(make_run: Callable[..., Run]) -> None:
+    code = "import os, subprocess as s; print(os.getpid(), s.Popen(['/bin/sleep', '60'], stdout=-3, stderr=-3).pid)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, start_new_session=True)
+    leader, member = map(int, done.stdout.split())
+    seen = processes.look(member)
+    assert seen is not None
+    assert (seen.session, processes.look(leader)) == (leader, None)
+    stranger = processes.Identity(member, seen.start_time, processes.boot_id())
+    try:
+        run = make_run(["/bin/true"])
+        claim_for(run, processes.Identity(leader, seen.start_time - 1, processes.boot_id()))
+        assert probe.probe_run(run.folder.path)["leftovers"] == 0
+        assert reaper.kill(run.folder.path) == []
+        assert stranger.alive
+    finally:
+        os.kill(member, signal.SIGKILL)
 
 
 def test_a_process_with_brackets_and_spaces_in_its_name_is_read_right(tmp_path: Path) -> None:

@@ -140,6 +140,24 @@ def test_a_runner_killed_between_spawn_and_process_json_is_found_by_its_token(ru
     assert processes.look(process.child_pid) is None
 
 
+def test_who_lost_token_and_parent_is_found_by_the_session_of_the_command(run_python: MakeRun) -> None:
+    """As Ray's agents do when raylet dies before them: retitled, so that their environment is overwritten."""
+    run = run_python(
+        "import subprocess, time\n"
+        "for argv in (['/bin/sleep', '64'], ['/usr/bin/env', '-i', '/bin/sleep', '65']): subprocess.Popen(argv)\n"
+        "print('up'); time.sleep(60)"
+    )
+    run.says("up")
+    until(lambda: len(sleepers("64", "65")) == 2)
+    process = run.started()
+    for pid in (process.runner_pid, process.child_pid):
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not processes.look(process.runner_pid) and not processes.look(process.child_pid))
+    assert probe.probe_run(run.folder.path)["leftovers"] == 2
+    assert reaper.kill(run.folder.path) == []
+    assert sleepers("64", "65") == []
+
+
 def test_a_frozen_command_is_ended_all_the_same(run_python: MakeRun) -> None:
     run = run_python("import time; print('up'); time.sleep(60)", stop_grace_s=0.3)
     run.says("up")

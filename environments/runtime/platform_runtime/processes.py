@@ -33,6 +33,7 @@ class Seen:
 
     pid: int
     parent: int
+    session: int
     start_time: int
     stopped: bool
 
@@ -55,7 +56,7 @@ def look(pid: int) -> Seen | None:
     state = fields[0].decode("ascii", "replace") if fields else ""
     if len(fields) < 20 or state in DEAD_STATES:
         return None
-    return Seen(pid, int(fields[1]), int(fields[19]), stopped=state == "T")
+    return Seen(pid, int(fields[1]), int(fields[3]), int(fields[19]), stopped=state == "T")
 
 
 def myself() -> Identity:
@@ -115,20 +116,21 @@ def family(table: Mapping[int, Seen], roots: Iterable[int]) -> set[int]:
 
 
 def belonging(token: str, roots: Iterable[Identity] = ()) -> set[Identity]:
-    """The living `roots`, whatever carries the token, and everything below either, except this process.
+    """The living `roots`, whatever carries the token, who is left in a root's session, and everything below these,
+    except this process.
 
-    Both ways are needed: a daemon leaves its group and its parent but keeps the token, a process that set its
-    own title loses the token but keeps its parent.
+    All ways are needed: a daemon leaves its group and its parent but keeps the token; a process that set its own
+    title loses the token but keeps its parent; and when that parent dies first, the session is what it still has.
     """
     table = everyone()
     here = boot_id()
-    known = {
-        root.pid
-        for root in roots
-        if root.boot_id == here and root.pid in table and table[root.pid].start_time == root.start_time
-    }
+    starts = {root.pid: root.start_time for root in roots if root.boot_id == here}
+    known = {pid for pid, start_time in starts.items() if pid in table and table[pid].start_time == start_time}
     if token:
         known |= {pid for pid in table if carries(pid, token)}
+    # The number of a session is nobody else's as long as one of ours is in it; without such a proof it may be.
+    sessions = {table[pid].session for pid in known} & starts.keys()
+    known |= {pid for pid in table if table[pid].session in sessions}
     known.discard(os.getpid())
     members = family(table, known) - {os.getpid()}
     return {Identity(pid, table[pid].start_time, here) for pid in members if pid in table}
