@@ -5,7 +5,7 @@ the observer, one that is doubled meets the claim.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -34,12 +34,13 @@ LOOKAHEAD: Final = 50
 class Taker:
     """A worker that has its hands free for one more short stage of `queue`, without a message.
 
-    `fields` are what it writes into the attempt that it takes.
+    `fields` says, when it comes to that, what it writes into the attempt that it takes: locks may be waited for
+    longer than a lease lasts.
     """
 
     queue: str
     worker: str
-    fields: dict[str, Any]
+    fields: Callable[[], dict[str, Any]]
 
 
 @dataclass
@@ -77,8 +78,10 @@ def hand_out(only: Collection[str] | None = None, taker: Taker | None = None) ->
                     free -= 1
                     if not free:
                         break
+        found = _start(chosen, taker)
+        # Last: it writes stages without their pipeline's row, which nobody may ask for after that.
         _tell(places.waiting)
-        return _start(chosen, taker)
+        return found
 
 
 def _due() -> QuerySet[Stage]:
@@ -196,7 +199,7 @@ def _start_together(pipeline_id: UUID, host: Host, stages: list[Stage], taker: T
             if taker is not None and found.taken is None and _suits(attempt.stage, taker):
                 moves.stages({attempt.stage_id: attempt.number}, StageEvent.START, actor=taker.worker)
                 found.taken = attempt
-                kept |= taker.fields
+                kept |= taker.fields()
             else:
                 _send_on_commit(attempt)
             for name, value in kept.items():

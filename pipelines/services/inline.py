@@ -2,6 +2,7 @@
 
 import time
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from django.utils import timezone
@@ -34,9 +35,9 @@ def run_inline(attempt: Attempt, kind: InlineKind, *, worker: str) -> bool:
     if not _begin(attempt, worker):
         return False
     until = time.monotonic() + TAKE_S
+    taker = Taker(attempt.stage.queue, worker, partial(_holding, worker))
     queues = _work(attempt, kind)
     while worker and time.monotonic() < until:
-        taker = Taker(attempt.stage.queue, worker, _holding(worker))
         taken = hand_out(queues, taker).taken
         if taken is None:
             return True
