@@ -125,5 +125,5 @@ def test_nothing_temporary_is_left(make_run: MakeRun) -> None:
     run = make_run(["/bin/true"])
     run.start()
     run.ended()
-    wanted = {"claim", "command.json", "process.json", "output.log", "exit.json", "metrics"}
+    wanted = {"claim", "command.json", "process.json", "output.log", "exit.json", "metrics", "heartbeat"}
     until(lambda: run.files() == wanted)
