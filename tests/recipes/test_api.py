@@ -229,7 +229,7 @@ def test_an_idempotency_key_makes_one_recipe(operator):
 def test_the_admin_shows_recipes_and_changes_no_content(installed):
     page = browser(charlie())
     recipe = Recipe.objects.get(slug="tiny-sft")
-    revision = RecipeRevision.objects.get()
+    revision = recipe.revisions.get()
     assert page.get("/admin/pipelines/recipe/").status_code == 200
     assert page.get(f"/admin/pipelines/recipe/{recipe.pk}/change/").status_code == 200
     assert page.get(f"/admin/pipelines/reciperevision/{revision.pk}/change/").status_code == 200
