@@ -30,7 +30,7 @@ A_PIPELINE = 100
 
 
 def queued(count: int, *, jobs: bool = False) -> None:
-    """So many more queued stages in pipelines of a hundred each, the oldest first. Later ones are older than all before."""
+    """So many more queued stages in pipelines of a hundred each, the oldest first, all older than those before."""
     pipelines = Pipeline.objects.bulk_create(
         Pipeline(project=builders.project(), name=f"p{at}", status=PipelineStatus.RUNNING)
         for at in range((count + A_PIPELINE - 1) // A_PIPELINE)
@@ -83,6 +83,7 @@ def slots(machine: Host) -> Host:
 def test_a_tick_asks_and_reads_no_more_than_it_has_slots_and_looks_ahead(slots: Host) -> None:
     asked: list[dict[str, int]] = []
     for _stages in grown():
+        Stage.objects.update(waiting_for="")
         with CaptureQueriesContext(connection) as start:
             assert dispatch() == 6
         # What found no host was told so: nobody looked at any further stage.
