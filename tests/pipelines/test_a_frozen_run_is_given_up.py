@@ -10,9 +10,11 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from pipelines.models import Attempt, Stage
+from pipelines.services import cancel
 from pipelines.states import Outcome, StageStatus
 from platform_runtime import heartbeat, processes
 
+from . import builders
 from .conftest import Hands
 from .test_a_run_from_queue_to_end import carriers
 
@@ -98,10 +100,14 @@ def test_a_frozen_run_is_cancelled_by_force(hands: Hands) -> None:
     attempt.refresh_from_db()
     os.kill(attempt.handle["runner_pid"], signal.SIGSTOP)
     os.kill(attempt.handle["child_pid"], signal.SIGSTOP)
-    Stage.objects.filter(pk=stage.pk).update(timeout_s=1)
-    hands.wait(lambda: Attempt.objects.filter(pk=attempt.pk, stop_sent_at__isnull=False).exists())
-    Attempt.objects.filter(pk=attempt.pk).update(stop_sent_at="2020-01-01T00:00:00Z")
 
-    assert hands.until(stage) == "failed"
-    assert "timeout of 1 s" in stage.error_message
+    cancel.cancel_stage(stage.id, user=builders.person())
+    cancel.stop_attempt(attempt.id)
+
+    attempt.refresh_from_db()
+    assert attempt.stop_sent_at is not None
+    hands.look()
+    assert hands.status(stage) == "cancelling", "its grace is not over"
+    Attempt.objects.filter(pk=attempt.pk).update(stop_sent_at="2020-01-01T00:00:00Z")
+    assert hands.until(stage) == "cancelled"
     assert carriers(attempt) == []
