@@ -109,6 +109,7 @@ def test_the_trainer_is_killed_as_when_memory_runs_out(platform: TrainingPlatfor
     job = platform.until(uuid)
     assert job["status"] == "failed"
     assert "signal 9" in job["error_message"]
+    assert "ran out of memory: use a smaller micro batch" in job["error_message"]
     assert job["final_metrics"]["train/loss"]
     platform.assert_sound(uuid, "failed")
 
