@@ -233,8 +233,10 @@ document.addEventListener("htmx:before:swap", ({ detail }) => {
   if (look) refresh();
 });
 
-// On a phone the navigation can be wider than the screen.
-document.querySelector(".nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+// On a phone the navigation can be wider than the screen. Scrolling an element into view would move the place where
+// Tab begins as well.
+const here = document.querySelector(".nav [aria-current]");
+here?.parentElement.scrollTo({ left: here.offsetLeft + here.offsetWidth - here.parentElement.clientWidth });
 
 // A row of another page of the list stays away however often the page asks: once for each of its statuses is enough.
 const asked = new Map();
