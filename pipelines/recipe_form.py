@@ -11,10 +11,11 @@ from typing import Any, Final
 from django.http import QueryDict
 from django.utils.translation import gettext as _
 
-from .recipes import ownership, ranges, schema, yaml_text
+from .recipes import yaml_text
 from .recipes.diff import same
-from .recipes.fields import Field, groups
+from .recipes.fields import Field
 from .recipes.spec import SFT, VERL, Json, Leaf
+from .recipes.trainers import TRAINERS, Rules, Trainer
 from .recipes.yaml_text import YamlProblem
 from .services.recipes import Draft
 
@@ -29,6 +30,7 @@ class Setting:
 
     field: Field
     leaf: Leaf
+    rules: Rules
     text: str = ""
     errors: list[str] = dataclasses.field(default_factory=list)
 
@@ -49,8 +51,8 @@ class Setting:
         """What may be chosen, where it is one of a few words; empty for a field to type in."""
         if self.leaf.types == {"boolean"}:
             words: Iterable[str] = ("true", "false")
-        elif self.leaf.types == {"string"} and self.field.key in ranges.WORDS:
-            words = ranges.WORDS[self.field.key]
+        elif self.leaf.types == {"string"} and self.field.key in self.rules.words:
+            words = self.rules.words[self.field.key]
         else:
             return []
         known = [*words, *([self.text] if self.text and self.text not in words else [])]
@@ -62,7 +64,7 @@ class Setting:
 
     @property
     def range(self) -> str:
-        least, most = ranges.AT_LEAST.get(self.field.key), ranges.AT_MOST.get(self.field.key)
+        least, most = self.rules.at_least.get(self.field.key), self.rules.at_most.get(self.field.key)
         if least is not None and most is not None:
             return _("From %(least)s to %(most)s.") % {"least": f"{least:g}", "most": f"{most:g}"}
         return _("At least %(least)s.") % {"least": f"{least:g}"} if least is not None else ""
@@ -94,11 +96,8 @@ class RecipeForm:
         self.yaml = ""
         self.whole = False
         self.errors: dict[str, list[str]] = {}
-        tree = schema.leaves(algorithm, trainer) if (algorithm, trainer) in schema.supported() else {}
-        self.sections = [
-            Section(group.name, [Setting(one, tree[one.key]) for one in group.fields if one.key in tree])
-            for group in groups(algorithm, trainer)
-        ]
+        known = TRAINERS.get((algorithm, trainer))
+        self.sections = _sections(known) if known is not None else []
 
     @property
     def settings(self) -> dict[str, Setting]:
@@ -190,11 +189,18 @@ class RecipeForm:
         return not self.errors and not any(setting.errors for setting in self.settings.values())
 
 
+def _sections(trainer: Trainer) -> list[Section]:
+    leaves = trainer.tree().leaves
+    return [
+        Section(group.name, [Setting(one, leaves[one.key], trainer.rules) for one in group.fields])
+        for group in trainer.groups
+    ]
+
+
 def further_keys(algorithm: str, trainer: str) -> list[str]:
     """Every key that a recipe may set, for completion."""
-    if (algorithm, trainer) not in schema.supported():
-        return []
-    return [key for key in schema.leaves(algorithm, trainer) if key not in ownership.PLATFORM]
+    known = TRAINERS.get((algorithm, trainer))
+    return [key for key in known.tree().leaves if key not in known.rules.platform] if known is not None else []
 
 
 def _shown(value: Any) -> str:

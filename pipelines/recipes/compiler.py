@@ -3,6 +3,7 @@
 Pure and deterministic: the same input gives the same bytes.
 """
 
+import copy
 import posixpath
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +12,9 @@ from omegaconf import OmegaConf
 
 from platform_runtime import contract
 
-from . import literals, places, schema, sft, validate
+from . import literals, places, validate
 from .spec import Compiled, DatasetRef, Json, Place, RecipeError, RecipeSpec
+from .trainers import trainer_of
 
 
 def compile_recipe(spec: RecipeSpec, dataset: DatasetRef, place: Place) -> Compiled:
@@ -21,22 +23,26 @@ def compile_recipe(spec: RecipeSpec, dataset: DatasetRef, place: Place) -> Compi
     Permission to use an administrator's keys was judged when the recipe was saved. Raises RecipeError when the
     recipe does not fit the trainer, the dataset or the place.
     """
-    required = places.required(place)
+    unknown = validate.check_trainer(spec)
+    if unknown is not None:
+        raise RecipeError([unknown])
+    trainer = trainer_of(spec.algorithm, spec.trainer)
+    required = {} if place.cuda else dict(trainer.cpu)
     adjusted = _adjusted(spec.params, required)
     fitted = spec.merged({key: required[key] for key in adjusted})
     checked = validate.check(fitted, dataset=dataset, gpus=place.processes, admin=True)
     if not checked.valid:
         raise RecipeError(checked.errors)
     settings = validate.effective(fitted)
-    target = sft.steps(settings, dataset.rows, place.processes).target
-    config = _config(fitted, {**required, **places.owned(spec, dataset, place)})
+    target = trainer.steps(settings, dataset.rows, place.processes).target
+    config = _config(trainer.tree().raw, fitted, {**required, **trainer.owned(spec, dataset, place)})
     return Compiled(
-        argv=places.argv(place, posixpath.join(place.attempt_folder, contract.CONFIG)),
+        argv=trainer.argv(place, posixpath.join(place.attempt_folder, contract.CONFIG)),
         env=places.environment(place, target),
         config=config,
         config_yaml=to_yaml(config),
         target_step=target,
-        checkpoint_required=sft.saves_checkpoint(settings),
+        checkpoint_required=trainer.saves_checkpoint(settings),
         adjusted=adjusted,
     )
 
@@ -55,18 +61,18 @@ def _adjusted(params: Mapping[str, Json], required: Mapping[str, Json]) -> dict[
     }
 
 
-def _config(spec: RecipeSpec, imposed: Mapping[str, Json]) -> dict[str, Json]:
-    """The whole tree as literals: verl's defaults, then the recipe, then what the platform and the place impose."""
-    raw = schema.raw_tree(spec.algorithm, spec.trainer)
+def _config(defaults: Mapping[str, Any], spec: RecipeSpec, imposed: Mapping[str, Json]) -> dict[str, Json]:
+    """The whole tree as literals: the defaults, then the recipe, then what the platform and the place impose."""
+    raw = copy.deepcopy(dict(defaults))
     for key in sorted(spec.params):
         _set(raw, key, literals.escape(spec.params[key]))
     for key, value in imposed.items():
         _set(raw, key, literals.escape(value))
-    # Only verl's own `${…}` are left to resolve: everything put in is escaped.
+    # Only the trainer's own `${…}` are left to resolve: everything put in is escaped.
     resolved = OmegaConf.to_container(OmegaConf.create(raw), resolve=True, throw_on_missing=False)
     if not isinstance(resolved, dict):
         raise TypeError("the configuration is not a tree")
-    return resolved  # type: ignore[return-value]  # keys of verl's tree are text
+    return resolved  # type: ignore[return-value]  # keys of a tree are text
 
 
 def _set(tree: dict[str, Any], key: str, value: Any) -> None:

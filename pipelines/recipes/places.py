@@ -1,67 +1,23 @@
-"""What a place makes of a recipe: settings that hold on this kind of machine, and the process's environment."""
+"""How a trainer is started at a place: its command, and the process's environment."""
 
 import posixpath
-from typing import Final
 
 from platform_runtime import contract, models
 
-from .spec import DatasetRef, Json, Place, RecipeSpec
-
-CPU: Final[dict[str, Json]] = {
-    # flash-attn's kernels, which packing needs, and Triton's fused ones exist for GPUs only.
-    "model.override_config.attn_implementation": "sdpa",
-    "model.use_remove_padding": False,
-    "model.use_liger": False,
-    "model.use_fused_kernels": False,
-    # The CPU engine is registered for FSDP2; compiling takes longer than a small run.
-    "engine.strategy": "fsdp2",
-    "engine.use_torch_compile": False,
-    # Gloo reduces no bfloat16, and CPUs are slow at it.
-    "engine.model_dtype": "fp32",
-    "engine.mixed_precision.param_dtype": "fp32",
-    "engine.mixed_precision.reduce_dtype": "fp32",
-    "engine.mixed_precision.buffer_dtype": "fp32",
-    # Nothing to offload from, and loader processes would take the cores that train.
-    "engine.param_offload": False,
-    "engine.optimizer_offload": False,
-    "engine.offload_policy": False,
-    "data.num_workers": 0,
-}
-"""Without these verl's SFT trainer does not run on a CPU: they win over the recipe."""
+from .spec import Place
 
 
-def required(place: Place) -> dict[str, Json]:
-    """Settings that this place imposes on any recipe."""
-    return {} if place.cuda else dict(CPU)
-
-
-def owned(spec: RecipeSpec, dataset: DatasetRef, place: Place) -> dict[str, Json]:
-    """The keys of `ownership.PLATFORM`, filled in. verl patches optim.total_training_steps itself."""
-    return {
-        "model.path": spec.base_model,
-        "data.train_files": dataset.path,
-        "data.val_files": None,
-        "trainer.default_local_dir": place.checkpoint_folder,
-        "trainer.default_hdfs_dir": None,
-        "trainer.project_name": spec.slug,
-        "trainer.experiment_name": place.uuid,
-        "trainer.logger": ["console"],
-        "trainer.device": "cuda" if place.cuda else "cpu",
-        "trainer.nnodes": 1,
-        "trainer.n_gpus_per_node": place.processes,
-        "trainer.resume_mode": "resume_path" if place.resume_from else "disable",
-        "trainer.resume_from_path": place.resume_from,
-        "profiler.save_path": posixpath.join(place.attempt_folder, "profile"),
-    }
-
-
-def argv(place: Place, config_path: str) -> list[str]:
-    """The command. It only names the configuration: nothing of a recipe ever stands in an argument."""
-    module = "platform_runtime.trainers.verl_sft"
+def torchrun(place: Place, module: str, config_path: str) -> list[str]:
+    """A trainer that is one process, or one a GPU."""
     if place.processes == 1:
-        return [place.python, "-P", "-m", module, "--config", config_path]
+        return plain(place, module, config_path)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nnodes=1", f"--nproc-per-node={place.processes}"]
     return [place.python, "-P", *launcher, "-m", module, "--config", config_path]
+
+
+def plain(place: Place, module: str, config_path: str) -> list[str]:
+    """A trainer that is one process, or starts the others itself."""
+    return [place.python, "-P", "-m", module, "--config", config_path]
 
 
 def environment(place: Place, target_step: int | None) -> dict[str, str]:

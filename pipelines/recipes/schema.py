@@ -1,82 +1,23 @@
-"""The trainer's own configuration tree: which keys there are, of which type, with which default.
+"""verl's own configuration trees: which keys there are, of which type, with which default.
 
 Read with Hydra from the YAML files inside the installed verl wheel. Neither verl nor torch is imported: the
 wheel is found by its import spec, and the classes named in the tree are parsed as text.
 """
 
-import copy
 import importlib.util
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from . import annotations
-from .spec import SFT, VERL, Json, Leaf
-
-_TREES: Final = {(SFT, VERL): "sft_trainer_engine"}
-"""(algorithm, trainer) -> the root of its tree in verl's `trainer/config`."""
-
-_TYPES: Final = {
-    # verl/trainer/sft_trainer.py compares both with "after_each_epoch", and counts steps up to the third.
-    "trainer.save_freq": "integer|string",
-    "trainer.test_freq": "integer|string",
-    "trainer.total_training_steps": "integer|null",
-    # verl/utils/checkpoint/checkpoint_manager.py: "max_ckpt_to_keep and isinstance(max_ckpt_to_keep, int)".
-    "trainer.max_ckpt_to_keep": "integer|null",
-    "trainer.default_hdfs_dir": "null|string",
-    "trainer.resume_from_path": "null|string",
-    # verl/utils/dataset/multiturn_sft_dataset.py takes one file or a list of them.
-    "data.train_files": "array|string",
-    "data.val_files": "array|null|string",
-    "data.custom_cls.path": "null|string",
-    "data.custom_cls.name": "null|string",
-    # verl/workers/config/model.py: "allow both 'all-linear' and ['q_proj', 'k_proj']"; peft takes lists.
-    "model.target_modules": "array|null|string",
-    "model.exclude_modules": "array|null|string",
-    "model.external_lib": "array|null|string",
-    "model.lora.dtype": "null|string",
-    "model.lora.adapter_path": "null|string",
-}
-"""Types known from verl's code, where neither the default nor a class of the tree tells them all."""
+from .spec import Json, Leaf, Tree
 
 _lock = threading.Lock()
-
-
-class UnknownTrainerError(LookupError):
-    """No tree is known for this algorithm and trainer."""
-
-
-@dataclass(frozen=True)
-class Tree:
-    """A composed tree: the plain container with its interpolations unresolved, and its leaves."""
-
-    raw: dict[str, Any]
-    leaves: Mapping[str, Leaf]
-
-
-def supported() -> tuple[tuple[str, str], ...]:
-    """The (algorithm, trainer) pairs that can be checked and compiled."""
-    return tuple(_TREES)
-
-
-def leaves(algorithm: str, trainer: str) -> Mapping[str, Leaf]:
-    """Every key of the tree by its dotted name.
-
-    Raises UnknownTrainerError, and RuntimeError when the verl wheel is not installed.
-    """
-    return _tree(algorithm, trainer).leaves
-
-
-def raw_tree(algorithm: str, trainer: str) -> dict[str, Any]:
-    """A copy of the whole tree with `${…}` as verl wrote them."""
-    return copy.deepcopy(_tree(algorithm, trainer).raw)
 
 
 def verl_folder() -> Path:
@@ -87,28 +28,25 @@ def verl_folder() -> Path:
     return Path(spec.origin).parent
 
 
-def _tree(algorithm: str, trainer: str) -> Tree:
-    if (algorithm, trainer) not in _TREES:
-        raise UnknownTrainerError(f"{algorithm} with {trainer}")
-    # Hydra keeps its state in a process-wide singleton: two threads must not compose at a time.
-    with _lock:
-        return _read(_TREES[algorithm, trainer])
+def hydra_tree(name: str, types: Mapping[str, str]) -> Tree:
+    """The tree whose root is `name` in verl's `trainer/config`. Takes a second: to be kept.
 
-
-@cache
-def _read(name: str) -> Tree:
+    `types` are those known from verl's code, where neither the default nor a class of the tree tells them all.
+    Raises RuntimeError when the verl wheel is not installed.
+    """
     package = verl_folder()
-    with initialize_config_dir(config_dir=str(package / "trainer" / "config"), version_base=None):
+    # Hydra keeps its state in a process-wide singleton: two threads must not compose at a time.
+    with _lock, initialize_config_dir(config_dir=str(package / "trainer" / "config"), version_base=None):
         config = compose(config_name=name)
     raw = OmegaConf.to_container(config, resolve=False)
     resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
     if not isinstance(raw, dict) or not isinstance(resolved, dict):
         raise RuntimeError(f"verl's configuration {name} is not a tree.")
-    found = {leaf.key: leaf for leaf in _walk(package, resolved, "")}
+    found = {leaf.key: leaf for leaf in _walk(package, resolved, "", types)}
     return Tree(raw=raw, leaves=MappingProxyType(found))  # type: ignore[arg-type]  # keys of a YAML tree are text
 
 
-def _walk(package: Path, node: dict[Any, Any], prefix: str) -> Iterator[Leaf]:
+def _walk(package: Path, node: dict[Any, Any], prefix: str, types: Mapping[str, str]) -> Iterator[Leaf]:
     target = node.get("_target_")
     declared = annotations.fields_of(package, target) if isinstance(target, str) else {}
     for name, value in node.items():
@@ -116,17 +54,18 @@ def _walk(package: Path, node: dict[Any, Any], prefix: str) -> Iterator[Leaf]:
         if name == "_target_":
             continue
         if isinstance(value, dict) and value:
-            yield from _walk(package, value, f"{key}.")
+            yield from _walk(package, value, f"{key}.", types)
         else:
-            yield _leaf(key, value, declared.get(name))
+            yield leaf(key, value, declared.get(name), types)
     for name, field in declared.items():
         if name not in node and not field.runtime:
-            yield _leaf(f"{prefix}{name}", field.default, field)
+            yield leaf(f"{prefix}{name}", field.default, field, types)
 
 
-def _leaf(key: str, default: Json, declared: annotations.Field | None) -> Leaf:
-    types = set(_TYPES[key].split("|")) if key in _TYPES else _guessed(default, declared)
-    return Leaf(key=key, type="|".join(sorted(types)), default=default, open="object" in types)
+def leaf(key: str, default: Json, declared: annotations.Field | None, types: Mapping[str, str]) -> Leaf:
+    """One key of a tree: what is known of it from code, else what its class and its default say."""
+    found = set(types[key].split("|")) if key in types else _guessed(default, declared)
+    return Leaf(key=key, type="|".join(sorted(found)), default=default, open="object" in found)
 
 
 def _guessed(default: Json, declared: annotations.Field | None) -> set[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
 """A JSON value. In a recipe every one of them is a literal: nothing is substituted or evaluated."""
@@ -33,6 +33,14 @@ class Leaf:
     @property
     def types(self) -> frozenset[str]:
         return frozenset(self.type.split("|"))
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A trainer's settings: the plain container with its interpolations unresolved, and its leaves by dotted name."""
+
+    raw: dict[str, Any]
+    leaves: Mapping[str, Leaf]
 
 
 @dataclass(frozen=True)

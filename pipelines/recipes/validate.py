@@ -2,13 +2,14 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from platform_runtime import models
 
-from . import literals, ownership, ranges, schema, sft
+from . import literals, schema
 from .spec import Checked, DatasetRef, Json, Leaf, Problem, RecipeSpec, gettext_noop
+from .trainers import Rules, Trainer, supported, trainer_of
 
 BUILTIN_MODELS: Final = models.NAMES
 MAX_KEYS: Final = 2_000
@@ -29,14 +30,14 @@ def check(
     """Everything that is wrong with a recipe, all at once.
 
     `dataset` adds the checks that need its size. `gpus` is the number of trainer processes. `admin` allows the
-    keys of `ownership.ADMIN`; `inherited` is what somebody who may has saved before: equal values pass.
+    keys of `Rules.admin`; `inherited` is what somebody who may has saved before: equal values pass.
     """
-    try:
-        tree = schema.leaves(spec.algorithm, spec.trainer)
-    except schema.UnknownTrainerError:
-        return Checked(errors=(_unknown_trainer(spec),))
+    unknown = check_trainer(spec)
+    if unknown is not None:
+        return Checked(errors=(unknown,))
+    trainer = trainer_of(spec.algorithm, spec.trainer)
     errors = list(base_model_problems(spec.base_model))
-    if dataset is not None and dataset.kind != spec.algorithm:
+    if dataset is not None and dataset.kind != trainer.dataset_kind:
         errors.append(
             Problem(
                 "dataset",
@@ -48,7 +49,7 @@ def check(
         errors.append(Problem("params", gettext_noop("More than %(limit)d parameters."), {"limit": MAX_KEYS}))
         return Checked(errors=tuple(errors))
     warnings: list[Problem] = []
-    judged = _Judge(tree, admin, inherited or {})
+    judged = _Judge(trainer, admin, inherited or {})
     for key, value in spec.params.items():
         found = judged.problem(key, value)
         if found is not None:
@@ -57,24 +58,26 @@ def check(
             warnings.append(Problem(key, gettext_noop("${…} is taken as it is written: nothing is put in its place.")))
     errors.extend(_overlaps(spec.params))
     if not errors:
-        settings = effective(spec, tree)
-        errors.extend(sft.problems(settings, dataset, max(1, gpus)))
-        warnings.extend(sft.warnings(settings))
+        settings = effective(spec)
+        errors.extend(trainer.problems(settings, dataset, max(1, gpus)))
+        warnings.extend(trainer.warnings(settings))
     return Checked(errors=tuple(errors), warnings=tuple(warnings))
 
 
-def effective(spec: RecipeSpec, tree: Mapping[str, Leaf] | None = None) -> dict[str, Any]:
+def effective(spec: RecipeSpec) -> dict[str, Any]:
     """The value of every key that the run will have: the recipe's, else the trainer's default."""
-    tree = schema.leaves(spec.algorithm, spec.trainer) if tree is None else tree
-    defaults = {key: leaf.default for key, leaf in tree.items() if key not in ownership.PLATFORM}
-    return {**defaults, "data.val_files": None, **spec.params}
+    trainer = trainer_of(spec.algorithm, spec.trainer)
+    defaults = {key: leaf.default for key, leaf in trainer.tree().leaves.items() if key not in trainer.rules.platform}
+    return {**defaults, **spec.params}
 
 
 class _Judge:
     """Judges one key and its value at a time."""
 
-    def __init__(self, tree: Mapping[str, Leaf], admin: bool, inherited: Mapping[str, Json]) -> None:
-        self._tree = tree
+    def __init__(self, trainer: Trainer, admin: bool, inherited: Mapping[str, Json]) -> None:
+        self._tree = trainer.tree().leaves
+        self._rules = trainer.rules
+        self._settable = [name for name in self._tree if name not in self._rules.platform]
         self._admin = admin
         self._inherited = inherited
         self._searches = 0
@@ -84,12 +87,13 @@ class _Judge:
         found = literals.key_problem(key)
         if found is not None:
             return self._with_suggestion(found)
-        if key in ownership.PLATFORM:
-            return Problem(key, ownership.PLATFORM[key])
+        if key in self._rules.platform:
+            return Problem(key, self._rules.platform[key])
         leaf = self._tree.get(key)
         if leaf is None:
             return self._unlisted(key, value)
-        found = literals.value_problem(key, value) or _type_problem(leaf, value) or _range_problem(key, value)
+        found = literals.value_problem(key, value) or _type_problem(leaf, value)
+        found = found or _range_problem(self._rules, key, value)
         return found or self._permission(leaf, value)
 
     def _unlisted(self, key: str, value: Json) -> Problem | None:
@@ -108,16 +112,16 @@ class _Judge:
         return Problem(key, gettext_noop("The trainer has no such setting."), suggestion=self._nearest(key))
 
     def _permission(self, leaf: Leaf, value: Json) -> Problem | None:
-        if self._admin or not ownership.needs_admin(leaf.key, value, leaf.default):
+        if self._admin or not self._rules.needs_admin(leaf.key, value, leaf.default):
             return None
         if leaf.key in self._inherited and self._inherited[leaf.key] == value:
             return None
-        return Problem(leaf.key, ownership.ADMIN[leaf.key])
+        return Problem(leaf.key, self._rules.admin[leaf.key])
 
     def _nearest(self, key: str) -> str | None:
         """The nearest real key; a search takes a millisecond, so thousands of wrong keys get no more of them."""
         self._searches += 1
-        return nearest(key, self._tree) if self._searches <= MAX_SEARCHES else None
+        return nearest(key, self._settable) if self._searches <= MAX_SEARCHES else None
 
     def _with_suggestion(self, problem: Problem) -> Problem:
         """Proposes the plain key only if there is one."""
@@ -126,9 +130,8 @@ class _Judge:
         return Problem(problem.key, problem.template, problem.values, self._nearest(problem.suggestion))
 
 
-def nearest(key: str, tree: Mapping[str, Leaf]) -> str | None:
+def nearest(key: str, settable: Sequence[str]) -> str | None:
     """The real key that was probably meant: the same last word elsewhere, else the closest spelling."""
-    settable = [name for name in tree if name not in ownership.PLATFORM]
     last = key.rpartition(".")[2].lower()
     close = difflib.get_close_matches(key, settable, n=1, cutoff=0.75)
     same_word = [name for name in settable if name.rpartition(".")[2].lower() == last]
@@ -140,8 +143,11 @@ def nearest(key: str, tree: Mapping[str, Leaf]) -> str | None:
     return loose[0] if loose else None
 
 
-def _unknown_trainer(spec: RecipeSpec) -> Problem:
-    known = ", ".join(f"{algorithm} ({trainer})" for algorithm, trainer in schema.supported())
+def check_trainer(spec: RecipeSpec) -> Problem | None:
+    """What is wrong where the recipe names a trainer that there is not."""
+    if (spec.algorithm, spec.trainer) in supported():
+        return None
+    known = ", ".join(f"{algorithm} ({trainer})" for algorithm, trainer in supported())
     return Problem(
         "algorithm",
         gettext_noop("%(algorithm)s with %(trainer)s cannot be run here. Available: %(known)s."),
@@ -202,27 +208,27 @@ def _items_problem(leaf: Leaf, value: Any) -> Problem | None:
     return None
 
 
-def _range_problem(key: str, value: Any) -> Problem | None:
+def _range_problem(rules: Rules, key: str, value: Any) -> Problem | None:
     given = schema.json_type(value)
     if given in ("integer", "number"):
-        least, most = ranges.AT_LEAST.get(key), ranges.AT_MOST.get(key)
+        least, most = rules.at_least.get(key), rules.at_most.get(key)
         if least is not None and value < least:
             return Problem(key, gettext_noop("Must be at least %(least)s."), {"least": least}, suggestion=str(least))
         if most is not None and value > most:
             return Problem(key, gettext_noop("Must be at most %(most)s."), {"most": most}, suggestion=str(most))
-        if key in ranges.NOT_ZERO and value == 0:
+        if key in rules.not_zero and value == 0:
             return Problem(key, gettext_noop("Cannot be 0: use -1 to switch it off."), suggestion="-1")
-    if given == "array" and key in ranges.LENGTHS and len(value) != ranges.LENGTHS[key]:
-        return Problem(key, gettext_noop("The list must have %(count)d items."), {"count": ranges.LENGTHS[key]})
-    if key in ranges.WORDS:
+    if given == "array" and key in rules.lengths and len(value) != rules.lengths[key]:
+        return Problem(key, gettext_noop("The list must have %(count)d items."), {"count": rules.lengths[key]})
+    if key in rules.words:
         words = value if given == "array" else [value]
         for word in words:
-            if isinstance(word, str) and word not in ranges.WORDS[key]:
-                close = difflib.get_close_matches(word, ranges.WORDS[key], n=1)
+            if isinstance(word, str) and word not in rules.words[key]:
+                close = difflib.get_close_matches(word, rules.words[key], n=1)
                 return Problem(
                     key,
                     gettext_noop("%(value)s is not one of %(words)s."),
-                    {"value": _shown(word), "words": ", ".join(ranges.WORDS[key])},
+                    {"value": _shown(word), "words": ", ".join(rules.words[key])},
                     suggestion=close[0] if close else None,
                 )
     return None

@@ -92,7 +92,7 @@ def _dataset(project: Project, wanted: builtin.BuiltinDataset, report: Installed
         },
     )
     before = dataset.versions.count()
-    version = store.add_version(dataset, io.BytesIO(builtin.content(wanted)))
+    version = store.add_version(dataset, io.BytesIO(wanted.content()))
     report.note(dataset.versions.count() > before, f"dataset {wanted.slug}@{version.number}")
 
 

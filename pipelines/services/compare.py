@@ -8,9 +8,9 @@ from django.utils.translation import gettext as _
 
 from pipelines.models import Job, RecipeRevision
 from pipelines.recipe_selectors import spec_of
-from pipelines.recipes import schema
 from pipelines.recipes.diff import Row, diff
 from pipelines.recipes.spec import Json
+from pipelines.recipes.trainers import supported, trainer_of
 from pipelines.selectors import job_for, jobs_for
 from pipelines.services import find
 from platform_site.common.errors import Invalid, NotFound
@@ -159,9 +159,9 @@ def _rows(left: Mapping[str, Json], right: Mapping[str, Json], one: RecipeRevisi
 def _defaults(revisions: Iterable[RecipeRevision]) -> dict[str, Json]:
     """Trainers of two kinds have no defaults in common that could be told."""
     pairs = {(revision.recipe.algorithm, revision.recipe.trainer) for revision in revisions}
-    if len(pairs) != 1 or not pairs <= set(schema.supported()):
+    if len(pairs) != 1 or not pairs <= set(supported()):
         return {}
-    return {key: leaf.default for key, leaf in schema.leaves(*pairs.pop()).items()}
+    return {key: leaf.default for key, leaf in trainer_of(*pairs.pop()).tree().leaves.items()}
 
 
 def _metrics(left: Mapping[str, float | str], right: Mapping[str, float | str]) -> list[MetricDelta]:

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from pipelines.models import Job, Recipe, RecipeRevision
 from pipelines.recipe_form import RecipeForm
-from pipelines.recipes import fields, ownership, schema
+from pipelines.recipes.trainers import TRAINERS
 from pipelines.services.builtin import install
 from pipelines.services.submit import submit_job
 from platform_site.common.roles import Role
@@ -45,12 +45,12 @@ def made(client, **changed):
     return Recipe.objects.get(slug="my-sft")
 
 
-@pytest.mark.parametrize("pair", list(fields.GROUPS))
-def test_the_form_offers_only_settings_that_the_trainer_has_and_a_recipe_may_set(pair):
-    tree = schema.leaves(*pair)
-    keys = [field.key for group in fields.groups(*pair) for field in group.fields]
-    assert 30 <= len(keys) == len(set(keys)) <= 40
-    assert [key for key in keys if key not in tree or key in ownership.PLATFORM or key in ownership.ADMIN] == []
+@pytest.mark.parametrize("trainer", TRAINERS.values(), ids=lambda trainer: f"{trainer.algorithm}-{trainer.name}")
+def test_the_form_offers_only_settings_that_the_trainer_has_and_a_recipe_may_set(trainer):
+    tree, rules = trainer.tree().leaves, trainer.rules
+    keys = [field.key for group in trainer.groups for field in group.fields]
+    assert 20 <= len(keys) == len(set(keys)) <= 40
+    assert [key for key in keys if key not in tree or key in rules.platform or key in rules.admin] == []
 
 
 def test_a_recipe_is_made_from_fields_and_yaml(alice):

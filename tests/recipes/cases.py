@@ -5,6 +5,7 @@ from typing import Any
 
 from pipelines.recipes import builtin
 from pipelines.recipes.spec import DatasetRef, Json, Place, RecipeSpec
+from pipelines.recipes.trainers import trainer_of
 
 UUID = "0b0e7a51-8f6e-4d39-9f6f-0f4f3a2b1c0d"
 RUN = f"/data/runs/{UUID}"
@@ -20,6 +21,11 @@ def recipe(params: Mapping[str, Json] | None = None, **fields: Any) -> RecipeSpe
 def dataset(rows: int = builtin.ROWS, **fields: Any) -> DatasetRef:
     path = "/data/datasets/ab/abc.jsonl"
     return DatasetRef(**{"path": path, "rows": rows, "kind": "sft", "sha256": "ab" * 32, **fields})
+
+
+def dataset_of(wanted: builtin.BuiltinRecipe, rows: int = builtin.ROWS) -> DatasetRef:
+    """The kind of data that a built-in recipe learns from."""
+    return dataset(rows, kind=trainer_of(wanted.algorithm, wanted.trainer).dataset_kind)
 
 
 def place(**fields: Any) -> Place:

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from pipelines.recipes import builtin, literals, schema
+from pipelines.recipes import builtin, literals
 from pipelines.recipes.compiler import compile_recipe, to_yaml
 from pipelines.recipes.spec import RecipeError
+from pipelines.recipes.trainers import trainer_of
 
-from .cases import RUN, UUID, dataset, place, recipe
+from .cases import RUN, UUID, dataset, dataset_of, place, recipe
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -34,7 +35,7 @@ def flat(node, prefix=""):
 
 @pytest.mark.parametrize("wanted", builtin.RECIPES, ids=lambda wanted: wanted.slug)
 def test_a_built_in_recipe_compiles_to_the_golden_bytes(wanted):
-    compiled = compile_recipe(wanted.spec, dataset(), place())
+    compiled = compile_recipe(wanted.spec, dataset_of(wanted), place())
     rest = {
         "argv": compiled.argv,
         "env": compiled.env,
@@ -57,7 +58,7 @@ def test_the_configuration_carries_every_value_of_the_tree(tmp_path):
     compiled = compile_recipe(recipe(), dataset(), place())
     written = dict(flat(loaded(compiled.config_yaml, tmp_path)))
     assert written == dict(flat(compiled.config))
-    original = OmegaConf.to_container(OmegaConf.create(schema.raw_tree("sft", "verl")), resolve=True)
+    original = OmegaConf.to_container(OmegaConf.create(trainer_of("sft", "verl").tree().raw), resolve=True)
     missing = {key for key, _ in flat(original)} - set(written) - {"model.override_config"}
     assert not missing
     assert written["optim.lr"] == 0.001

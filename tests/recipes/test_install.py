@@ -84,7 +84,7 @@ def test_the_command_says_what_it_made(db, capsys):
 
 
 def test_the_arithmetic_is_the_same_on_every_machine_and_right():
-    content = builtin.content(builtin.ARITHMETIC)
+    content = builtin.ARITHMETIC.content()
     assert hashlib.sha256(content).hexdigest() == ARITHMETIC
     rows = [json.loads(line) for line in content.splitlines()]
     assert len(rows) == builtin.ROWS == len({row["messages"][0]["content"] for row in rows})
@@ -97,7 +97,7 @@ def test_the_arithmetic_does_not_depend_on_the_hash_seed():
     script = (
         "import hashlib\n"
         "from pipelines.recipes import builtin\n"
-        "print(hashlib.sha256(builtin.content(builtin.ARITHMETIC)).hexdigest())\n"
+        "print(hashlib.sha256(builtin.ARITHMETIC.content()).hexdigest())\n"
     )
     for seed in ("1", "2"):
         answer = subprocess.run(
@@ -107,14 +107,14 @@ def test_the_arithmetic_does_not_depend_on_the_hash_seed():
 
 
 def test_the_arithmetic_is_a_valid_dataset():
-    report = validate(io.BytesIO(builtin.content(builtin.ARITHMETIC)), "sft")
+    report = validate(io.BytesIO(builtin.ARITHMETIC.content()), "sft")
     assert (report.valid, report.rows, report.columns) == (True, builtin.ROWS, ["messages"])
 
 
 def test_the_items_of_the_evaluation_are_right_and_none_was_trained_on():
-    content = builtin.content(builtin.ARITHMETIC_EVAL)
+    content = builtin.ARITHMETIC_EVAL.content()
     assert validate(io.BytesIO(content), builtin.ARITHMETIC_EVAL.kind).rows == builtin.ITEMS
-    trained = [json.loads(line)["messages"] for line in builtin.content(builtin.ARITHMETIC).splitlines()]
+    trained = [json.loads(line)["messages"] for line in builtin.ARITHMETIC.content().splitlines()]
     items = [json.loads(line) for line in content.splitlines()]
     assert len({item["question"] for item in items}) == len(items)
     assert not {item["question"] for item in items} & {messages[0]["content"] for messages in trained}

@@ -29,7 +29,7 @@ class Training:
         runtime = root / "runtime" / "copy"
         if not runtime.exists():
             shutil.copytree(RUNNER.parent, runtime / "platform_runtime", ignore=shutil.ignore_patterns("__pycache__"))
-        content = builtin.content(builtin.ARITHMETIC)
+        content = builtin.ARITHMETIC.content()
         data = root / "arithmetic.jsonl"
         data.write_bytes(content)
         dataset = DatasetRef(str(data), len(content.splitlines()), "sft", hashlib.sha256(content).hexdigest())

@@ -51,3 +51,26 @@ NOT_ZERO: Final = frozenset({"trainer.save_freq", "trainer.test_freq", "engine.f
 
 LENGTHS: Final[Mapping[str, int]] = {"optim.betas": 2, "trainer.profile_interval": 2}
 """Lists of a fixed length."""
+
+TYPES: Final[Mapping[str, str]] = {
+    # verl/trainer/sft_trainer.py compares both with "after_each_epoch", and counts steps up to the third.
+    "trainer.save_freq": "integer|string",
+    "trainer.test_freq": "integer|string",
+    "trainer.total_training_steps": "integer|null",
+    # verl/utils/checkpoint/checkpoint_manager.py: "max_ckpt_to_keep and isinstance(max_ckpt_to_keep, int)".
+    "trainer.max_ckpt_to_keep": "integer|null",
+    "trainer.default_hdfs_dir": "null|string",
+    "trainer.resume_from_path": "null|string",
+    # verl/utils/dataset/multiturn_sft_dataset.py takes one file or a list of them.
+    "data.train_files": "array|string",
+    "data.val_files": "array|null|string",
+    "data.custom_cls.path": "null|string",
+    "data.custom_cls.name": "null|string",
+    # verl/workers/config/model.py: "allow both 'all-linear' and ['q_proj', 'k_proj']"; peft takes lists.
+    "model.target_modules": "array|null|string",
+    "model.exclude_modules": "array|null|string",
+    "model.external_lib": "array|null|string",
+    "model.lora.dtype": "null|string",
+    "model.lora.adapter_path": "null|string",
+}
+"""Types known from verl's code, where neither the default nor a class of the tree tells them all."""

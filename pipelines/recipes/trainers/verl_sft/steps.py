@@ -1,18 +1,10 @@
 """verl's SFT trainer (verl/trainer/sft_trainer.py): how many steps a run has, and what people trip over."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from .spec import DatasetRef, Problem, gettext_noop
-
-
-@dataclass(frozen=True)
-class Steps:
-    """`target` is the step the run ends at; 0 steps per epoch means that no whole batch fits the data."""
-
-    per_epoch: int
-    target: int
+from pipelines.recipes.spec import DatasetRef, Problem, gettext_noop
+from pipelines.recipes.trainers.base import Steps
 
 
 def steps(settings: Mapping[str, Any], rows: int, processes: int) -> Steps:
@@ -42,7 +34,7 @@ def saves_checkpoint(settings: Mapping[str, Any]) -> bool:
 def problems(settings: Mapping[str, Any], dataset: DatasetRef | None, processes: int) -> Iterator[Problem]:
     """Errors that arise from several keys together."""
     yield from _batches(settings, processes)
-    if settings["trainer.test_freq"] != -1 and not settings["data.val_files"]:
+    if settings["trainer.test_freq"] != -1:
         yield Problem(
             "trainer.test_freq",
             gettext_noop("There is no validation data to test on: verl would fail at the first test. Use -1."),

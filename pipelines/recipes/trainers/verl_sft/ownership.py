@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from .spec import Json, gettext_noop
+from pipelines.recipes.spec import gettext_noop
 
 PLATFORM: Final[Mapping[str, str]] = {
     "trainer.default_local_dir": gettext_noop("The platform sets it: every attempt has its own checkpoint folder."),
@@ -36,12 +36,6 @@ ADMIN: Final[Mapping[str, str]] = {
 }
 """key -> why. The key's default is anybody's; so is what an administrator has already saved in the recipe."""
 
-OPTIMIZER_MODULES: Final = frozenset({"torch.optim", "torchao.optim", "bitsandbytes.optim"})
-"""The modules that verl documents for `optim.optimizer_impl`: safe for anybody."""
-
-
-def needs_admin(key: str, value: Json, default: Json) -> bool:
-    """Whether this value of this key is an administrator's to set."""
-    if key not in ADMIN or value == default:
-        return False
-    return not (key == "optim.optimizer_impl" and value in OPTIMIZER_MODULES)
+# The modules that verl documents.
+HARMLESS: Final = {"optim.optimizer_impl": frozenset({"torch.optim", "torchao.optim", "bitsandbytes.optim"})}
+"""Values of such keys that are anybody's."""

@@ -1,0 +1,66 @@
+"""Sums of two numbers, as data to learn from and to be asked. No sum stands in two of the sets."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Final
+
+from pipelines.recipes.spec import EVAL, SFT, gettext_noop
+
+from .base import BuiltinDataset
+
+ROWS: Final = 384
+ITEMS: Final = 60
+_LARGEST: Final = 50
+
+
+def pairs() -> list[tuple[int, int]]:
+    """All the pairs, in an order that looks random and is the same everywhere."""
+    found = [(a, b) for a in range(1, _LARGEST + 1) for b in range(1, _LARGEST + 1)]
+    return sorted(found, key=lambda pair: hashlib.sha256(b"%d+%d" % pair).digest())
+
+
+def question(a: int, b: int) -> str:
+    return f"What is {a} plus {b}? Think step by step and answer after ####."
+
+
+def answer(a: int, b: int, said: int) -> str:
+    return f"Starting from {a}, adding {b} gives {said}. #### {said}"
+
+
+def lines(rows: Iterator[object]) -> bytes:
+    """JSONL."""
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def _conversations() -> bytes:
+    return lines(
+        {
+            "messages": [
+                {"role": "user", "content": question(a, b)},
+                {"role": "assistant", "content": answer(a, b, a + b)},
+            ]
+        }
+        for a, b in pairs()[:ROWS]
+    )
+
+
+def _items() -> bytes:
+    return lines({"question": question(a, b), "answer": str(a + b)} for a, b in pairs()[ROWS : ROWS + ITEMS])
+
+
+ARITHMETIC: Final = BuiltinDataset(
+    slug="arithmetic",
+    name=gettext_noop("Arithmetic"),
+    kind=SFT,
+    description=gettext_noop("Sums of two numbers up to 50, each worked out in one sentence."),
+    content=_conversations,
+)
+
+ARITHMETIC_EVAL: Final = BuiltinDataset(
+    slug="arithmetic-eval",
+    name=gettext_noop("Arithmetic, to evaluate"),
+    kind=EVAL,
+    description=gettext_noop("Sums of two numbers up to 50 that are not in the training data. Take the last number."),
+    content=_items,
+)

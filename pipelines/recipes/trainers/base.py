@@ -1,0 +1,87 @@
+"""What a trainer is to recipes: its settings, its rules, and how a run of it is started. One folder a trainer."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from pipelines.recipes.fields import Group
+from pipelines.recipes.spec import DatasetRef, Json, Place, Problem, RecipeSpec, Tree
+
+
+@dataclass(frozen=True)
+class Steps:
+    """`target` is the step the run ends at; 0 steps per epoch means that no whole batch fits the data."""
+
+    per_epoch: int
+    target: int
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a trainer's code takes beyond the types of its settings, and whose they are. All by dotted name.
+
+    `platform`: keys that the platform sets, and why. `admin`: keys that only an administrator may set, and why; the
+    default is anybody's, and so are the values in `harmless`.
+    `words`: the texts that a value, or each item of a list, may be. `not_zero`: -1 switches them off (or means all),
+    and the trainer divides by them. `lengths`: of lists.
+    """
+
+    platform: Mapping[str, str]
+    admin: Mapping[str, str]
+    harmless: Mapping[str, frozenset[Json]] = field(default_factory=dict)
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    at_least: Mapping[str, int | float] = field(default_factory=dict)
+    at_most: Mapping[str, int | float] = field(default_factory=dict)
+    not_zero: frozenset[str] = frozenset()
+    lengths: Mapping[str, int] = field(default_factory=dict)
+
+    def needs_admin(self, key: str, value: Json, default: Json) -> bool:
+        """Whether this value of this key is an administrator's to set."""
+        if key not in self.admin or value == default:
+            return False
+        return not (isinstance(value, str) and value in self.harmless.get(key, ()))
+
+
+class Trainer(ABC):
+    """`algorithm` and `name` are what recipes call it; `dataset_kind` is what it learns from.
+
+    `settings` in the methods below holds every key: the recipe's value, else the trainer's default.
+    """
+
+    algorithm: ClassVar[str]
+    name: ClassVar[str]
+    dataset_kind: ClassVar[str]
+    rules: ClassVar[Rules]
+    groups: ClassVar[tuple[Group, ...]]
+    """What a form offers; everything else goes as YAML."""
+    cpu: ClassVar[Mapping[str, Json]]
+    """Without these it does not run on a CPU: there they win over the recipe."""
+
+    @abstractmethod
+    def tree(self) -> Tree:
+        """Its settings, read without importing it. Kept; not to be changed. Raises RuntimeError when not installed."""
+
+    @abstractmethod
+    def steps(self, settings: Mapping[str, Any], rows: int, processes: int) -> Steps:
+        """The steps of a run over `rows` rows with `processes` trainer processes."""
+
+    @abstractmethod
+    def saves_checkpoint(self, settings: Mapping[str, Any]) -> bool:
+        """Whether a run that ends well leaves weights."""
+
+    @abstractmethod
+    def problems(self, settings: Mapping[str, Any], dataset: DatasetRef | None, processes: int) -> Iterator[Problem]:
+        """Errors that arise from several keys together."""
+
+    @abstractmethod
+    def warnings(self, settings: Mapping[str, Any]) -> Iterator[Problem]:
+        """What runs, but probably not as meant."""
+
+    @abstractmethod
+    def owned(self, spec: RecipeSpec, dataset: DatasetRef, place: Place) -> dict[str, Json]:
+        """The keys of `rules.platform`, filled in."""
+
+    @abstractmethod
+    def argv(self, place: Place, config_path: str) -> list[str]:
+        """The command. It only names the configuration: nothing of a recipe ever stands in an argument."""
