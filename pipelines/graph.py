@@ -78,6 +78,31 @@ def below(nodes: Iterable[Node], name: str) -> set[str]:
     return found
 
 
+class Above:
+    """What each node needs, directly or not. A bit for each node, so that thousands of them stay quick and small."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        """Raises ValueError unless `faults` is empty."""
+        self._names = order(nodes)
+        needs = {node.name: node.needs for node in nodes}
+        self._bit = {name: 1 << at for at, name in enumerate(self._names)}
+        self._above: dict[str, int] = {}
+        for name in self._names:
+            found = 0
+            for need in needs[name]:
+                found |= self._above[need] | self._bit[need]
+            self._above[name] = found
+
+    def holds(self, other: str, name: str) -> bool:
+        """Whether `name` needs `other`. Nobody needs a node that is not there."""
+        return bool(self._bit.get(other, 0) & self._above[name])
+
+    def of(self, name: str) -> list[str]:
+        """Everything that `name` needs, in their order."""
+        bits = bin(self._above[name])[:1:-1]
+        return [other for other, bit in zip(self._names, bits, strict=False) if bit == "1"]
+
+
 def layout(nodes: Sequence[Node]) -> dict[str, Place]:
     """A layer for each node by its longest path from a start, and rows with few crossings. Deterministic.
 

@@ -1,7 +1,7 @@
 """`{{ stages.NAME.result.KEY }}` in the parameters of a stage: a plain look-up in what an earlier stage left. Pure."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,12 +32,6 @@ def references(params: Mapping[str, Any]) -> list[Reference]:
 def malformed(params: Mapping[str, Any]) -> list[str]:
     """Places whose double braces are no reference."""
     return [where for where, text in _texts(params) if _BRACES.search(REFERENCE.sub("", text))]
-
-
-def unreachable(params: Mapping[str, Any], above: Iterable[str]) -> list[Reference]:
-    """References to stages that are not certain to have ended: those not among `above`."""
-    known = set(above)
-    return [reference for reference in references(params) if reference.stage not in known]
 
 
 def resolve(params: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -86,8 +86,8 @@ def retry_stage(stage: Stage, *, user: User, params: dict[str, Any] | None = Non
             raise Conflict(_("It needs stages that did not complete: %(names)s.") % {"names": ", ".join(unmet)})
         nodes = [graph.Node(found.name, tuple(above.name for above in found.depends_on.all())) for found in stages]
         if params:
-            above = [found for found in stages if stage.name in graph.below(nodes, found.name)]
-            _change(stage, params, user, {found.name: found.kind for found in above})
+            kind_of_stage = {found.name: found.kind for found in stages}
+            _change(stage, params, user, {name: kind_of_stage[name] for name in graph.Above(nodes).of(stage.name)})
         below = graph.below(nodes, stage.name)
         chosen = [stage, *(found for found in stages if found.name in below and found.status in RETRIED)]
         _reopen(pipeline, chosen, user)

@@ -13,7 +13,7 @@ from pipelines.kinds import kind_of, names
 from pipelines.models import Pipeline, Stage
 from pipelines.services import find
 from pipelines.services.control import start_pipeline
-from pipelines.templating import malformed, unreachable
+from pipelines.templating import malformed, references
 from platform_site.common import audit
 from platform_site.common.errors import Invalid, PlatformError
 from platform_site.common.models import Project, User
@@ -68,9 +68,12 @@ def problems(user: User, spec: PipelineSpec) -> dict[str, str]:
     if not spec.stages:
         return {"stages": _("A pipeline needs at least one stage.")}
     if len(spec.stages) > MOST_STAGES:
-        return {"stages": _("A pipeline has at most %(most)s stages.") % {"most": MOST_STAGES}}
+        told = _("A pipeline has at most %(most)s stages; this one has %(count)s. Make several pipelines of it.")
+        return {"stages": told % {"most": MOST_STAGES, "count": len(spec.stages)}}
     found = _graph_problems(spec.stages)
-    nodes = [graph.Node(stage.name, stage.depends_on) for stage in spec.stages]
+    # Who stands above whom can be told of a sound graph alone.
+    above = None if found else graph.Above(_nodes(spec.stages))
+    task_of = {stage.name: stage.task for stage in spec.stages}
     for index, stage in enumerate(spec.stages):
         here = f"stages.{index}"
         if not NAME.fullmatch(stage.name):
@@ -82,30 +85,33 @@ def problems(user: User, spec: PipelineSpec) -> dict[str, str]:
                 "known": ", ".join(names())
             }
             continue
-        above = {} if found else {other.name for other in nodes if stage.name in graph.below(nodes, other.name)}
-        for reference in unreachable(stage.params, above) if not found else ():
-            found[f"{here}.params.{reference.where}"] = _("Stage %(name)s is not one that this stage depends on.") % {
-                "name": reference.stage
-            }
+        for reference in references(stage.params) if above else ():
+            if not above.holds(reference.stage, stage.name):
+                found[f"{here}.params.{reference.where}"] = _(
+                    "Stage %(name)s is not one that this stage depends on."
+                ) % {"name": reference.stage}
         for where in malformed(stage.params):
             found[f"{here}.params.{where}"] = _("Only {{ stages.NAME.result.KEY }} can stand in double braces.")
         try:
             find.host(user, stage.params.get("host"))
             kind = kind_of(stage.task)
             wrong = kind.problems(stage.params, user)
-            if not found:
-                tasks = {other.name: other.task for other in spec.stages if other.name in above}
-                wrong |= kind.misplaced(stage.params, tasks)
+            if above:
+                wrong |= kind.misplaced(stage.params, {name: task_of[name] for name in above.of(stage.name)})
         except PlatformError as error:
             wrong = {name: " ".join(told) for name, told in error.fields.items()} or {"": error.message}
         found |= {f"{here}.params.{name}".rstrip("."): told for name, told in wrong.items()}
     return found
 
 
+def _nodes(stages: Sequence[StageSpec]) -> list[graph.Node]:
+    return [graph.Node(stage.name, stage.depends_on) for stage in stages]
+
+
 def _graph_problems(stages: Sequence[StageSpec]) -> dict[str, str]:
     index = {stage.name: position for position, stage in reversed(list(enumerate(stages)))}
     found: dict[str, str] = {}
-    for fault in graph.faults([graph.Node(stage.name, stage.depends_on) for stage in stages]):
+    for fault in graph.faults(_nodes(stages)):
         here = f"stages.{index[fault.node]}"
         match fault.kind:
             case "duplicate":
@@ -132,9 +138,7 @@ def build(user: User, spec: PipelineSpec) -> Pipeline:
         max_retries=spec.max_retries,
         created_by=user,
     )
-    position = {
-        name: at for at, name in enumerate(graph.order([graph.Node(s.name, s.depends_on) for s in spec.stages]))
-    }
+    position = {name: at for at, name in enumerate(graph.order(_nodes(spec.stages)))}
     made: dict[str, Stage] = {}
     for stage in sorted(spec.stages, key=lambda stage: position[stage.name]):
         kind = kind_of(stage.task)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.graph import Node, below, faults, layout, order
+from pipelines.graph import Above, Node, below, faults, layout, order
 
 NAMES = [f"stage-{number}" for number in range(12)]
 
@@ -79,6 +79,15 @@ def test_what_lies_below_a_stage() -> None:
     nodes = [Node("a"), Node("b", ("a",)), Node("c", ("b",)), Node("d")]
     assert below(nodes, "a") == {"b", "c"}
     assert below(nodes, "d") == set()
+
+
+@given(dags())
+def test_what_stands_above_a_stage_is_what_it_stands_below(nodes: list[Node]) -> None:
+    above = Above(nodes)
+    for node in nodes:
+        needed = {other.name for other in nodes if node.name in below(nodes, other.name)}
+        assert set(above.of(node.name)) == needed
+        assert {other for other in [*NAMES, "nobody"] if above.holds(other, node.name)} == needed
 
 
 def test_lines_that_cross_are_untangled() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.templating import LookupFailed, malformed, references, resolve, unreachable
+from pipelines.templating import LookupFailed, malformed, references, resolve
 
 RESULTS = {"clean": {"dataset_version": "sums@3", "rows_out": 12, "metrics": {"train/loss": 0.5}}}
 
@@ -44,5 +44,3 @@ def test_anything_else_in_braces_is_named_and_left_alone(text: str) -> None:
 def test_references_are_found_with_their_place() -> None:
     found = references({"data": {"set": "{{ stages.clean.result.dataset_version }}"}})
     assert [(one.where, one.stage, one.key) for one in found] == [("data.set", "clean", "dataset_version")]
-    assert unreachable({"x": "{{ stages.clean.result.y }}"}, ["other"]) != []
-    assert unreachable({"x": "{{ stages.clean.result.y }}"}, ["clean"]) == []
