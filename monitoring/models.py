@@ -118,6 +118,38 @@ class MetricBucket(models.Model):
         return f"{self.segment_id}/{self.level}/{self.index}"
 
 
+class RolloutFile(models.Model):
+    """What a model answered at one step of one attempt: the figures of a file, which stays the truth.
+
+    `samples` is None while nobody has read it. `problem` says why it could not be read; then the figures are those
+    of the last time that it could.
+    """
+
+    segment = models.ForeignKey(Segment, on_delete=models.CASCADE, related_name="rollouts", db_index=False)
+    step = models.BigIntegerField(_("step"))
+    size = models.PositiveBigIntegerField(_("bytes"), null=True)
+    samples = models.PositiveIntegerField(_("samples"), null=True)
+    groups = models.PositiveIntegerField(_("groups"), null=True, help_text="Prompts that were answered.")
+    reward_min = models.FloatField(_("lowest reward"), null=True, help_text="Of the rewards that are numbers.")
+    reward_mean = models.FloatField(_("mean reward"), null=True)
+    reward_max = models.FloatField(_("highest reward"), null=True)
+    bad_lines = models.PositiveIntegerField(_("bad lines"), default=0)
+    cut = models.BooleanField(_("longer than what is read"), default=False)
+    problem = models.CharField(_("problem"), max_length=300, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["segment_id", "step"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["segment", "step"], name="rollout_file_step"),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["segment", "step"], condition=Q(samples=None, problem=""), name="rollout_file_unread"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.segment_id}@{self.step}"
+
+
 class BadLine(models.Model):
     """A line that could not be used: where it stands, why, and its beginning. The first hundred of a segment."""
 

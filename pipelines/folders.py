@@ -1,5 +1,6 @@
 """Where a stage's files stand on its host."""
 
+from platform_runtime import rollouts
 from platform_runtime.contract import RunFolder
 
 from .models import Attempt
@@ -17,6 +18,10 @@ def models_folder(root: str) -> str:
 def run_path(attempt: Attempt) -> str:
     """The folder of the stage on the attempt's host: above its attempts and their checkpoints."""
     return attempt.folder.rpartition("/")[0]
+
+
+def rollouts_folder(attempt: Attempt) -> str:
+    return f"{attempt.folder}/{rollouts.FOLDER}"
 
 
 def run_folder(attempt: Attempt) -> RunFolder:

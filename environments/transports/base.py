@@ -37,6 +37,9 @@ class Transport(Protocol):
     def stat(self, path: str) -> FileStat | None:
         """None when there is nothing."""
 
+    def is_folder(self, path: str) -> bool:
+        """Whether a folder stands there: a link to one is none."""
+
     def listdir(self, path: str) -> list[str]:
         """Names in a folder, sorted; empty when there is no folder."""
 

@@ -67,6 +67,12 @@ class LocalTransport:
             return None
         return FileStat(found.st_size, found.st_ino, found.st_mtime_ns, stat_module.S_ISREG(found.st_mode))
 
+    def is_folder(self, path: str) -> bool:
+        try:
+            return stat_module.S_ISDIR(os.lstat(path).st_mode)
+        except OSError:
+            return False
+
     def listdir(self, path: str) -> list[str]:
         try:
             return sorted(os.listdir(path))

@@ -191,4 +191,50 @@ class Migration(migrations.Migration):
             model_name="segment",
             constraint=models.UniqueConstraint(fields=("stream", "attempt"), name="segment_attempt"),
         ),
+        migrations.CreateModel(
+            name="RolloutFile",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("step", models.BigIntegerField(verbose_name="step")),
+                ("size", models.PositiveBigIntegerField(null=True, verbose_name="bytes")),
+                ("samples", models.PositiveIntegerField(null=True, verbose_name="samples")),
+                (
+                    "groups",
+                    models.PositiveIntegerField(
+                        help_text="Prompts that were answered.", null=True, verbose_name="groups"
+                    ),
+                ),
+                (
+                    "reward_min",
+                    models.FloatField(
+                        help_text="Of the rewards that are numbers.", null=True, verbose_name="lowest reward"
+                    ),
+                ),
+                ("reward_mean", models.FloatField(null=True, verbose_name="mean reward")),
+                ("reward_max", models.FloatField(null=True, verbose_name="highest reward")),
+                ("bad_lines", models.PositiveIntegerField(default=0, verbose_name="bad lines")),
+                ("cut", models.BooleanField(default=False, verbose_name="longer than what is read")),
+                ("problem", models.CharField(blank=True, max_length=300, verbose_name="problem")),
+                (
+                    "segment",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="rollouts",
+                        to="monitoring.segment",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["segment_id", "step"],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("problem", ""), ("samples", None)),
+                        fields=["segment", "step"],
+                        name="rollout_file_unread",
+                    )
+                ],
+                "constraints": [models.UniqueConstraint(fields=("segment", "step"), name="rollout_file_step")],
+            },
+        ),
     ]

@@ -11,8 +11,9 @@ from environments.services.runtime_copy import ensure_runtime
 from environments.transports import Transport
 from monitoring import selectors as monitoring
 from monitoring.models import Stream
+from monitoring.services.rollouts import LAST_LOOK, index_rollouts
 from monitoring.services.sync import open_segment, sync_stream
-from pipelines.folders import models_folder, run_folder
+from pipelines.folders import models_folder, rollouts_folder, run_folder
 from pipelines.models import Attempt, Job, Stage
 from pipelines.recipe_selectors import spec_of
 from pipelines.recipes.compiler import compile_recipe
@@ -129,6 +130,11 @@ class TrainModel(RunnerKind):
 
     def observe(self, stage: Stage, attempt: Attempt, transport: Transport) -> None:
         sync_stream(stage.id, transport)
+        folder = rollouts_folder(attempt)
+        unread = index_rollouts(stage.id, attempt.number, folder, transport)
+        if unread and transport.stat(run_folder(attempt).exit) is not None:
+            # No look follows this one, so that it may take longer.
+            index_rollouts(stage.id, attempt.number, folder, transport, LAST_LOOK)
 
     def judge(self, stage: Stage, attempt: Attempt, exit_info: dict[str, Any], transport: Transport) -> Verdict:
         job = Job.objects.get(stage=stage)
