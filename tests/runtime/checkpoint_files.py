@@ -41,3 +41,14 @@ def write_step(root: Path, step: int, *, world: int = 2, role: str = "") -> Path
     (folder / role / "huggingface").mkdir()
     (folder / role / "huggingface" / "config.json").write_text("{}")
     return folder
+
+
+def write_transformers_step(root: Path, step: int, *, weights: str = "model.safetensors", ranks: int = 1) -> Path:
+    """What a trainer of transformers leaves: everything side by side."""
+    folder = root / f"global_step_{step}"
+    write_safetensors(folder / weights)
+    states = ["rng_state.pth"] if ranks == 1 else [f"rng_state_{rank}.pth" for rank in range(ranks)]
+    for name in ("optimizer.pt", "scheduler.pt", *states):
+        write_shard(folder / name)
+    (folder / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+    return folder

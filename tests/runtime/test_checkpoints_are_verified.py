@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from platform_runtime import checkpoints
 
-from .checkpoint_files import write_safetensors, write_shard, write_step
+from .checkpoint_files import write_safetensors, write_shard, write_step, write_transformers_step
 
 
 def test_a_whole_checkpoint_is_good(tmp_path: Path) -> None:
@@ -115,3 +115,42 @@ def test_no_prefix_of_a_shard_is_good(tmp_path: Path, cut_at: int) -> None:
     content = shard.read_bytes()
     shard.write_bytes(content[: min(cut_at, len(content) - 1)])
     assert not checkpoints.survey(str(tmp_path)).ok
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "adapter_model.safetensors"])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_checkpoint_of_transformers_is_good(tmp_path: Path, weights: str, ranks: int) -> None:
+    write_transformers_step(tmp_path, 8, weights=weights, ranks=ranks)
+    found = checkpoints.survey(str(tmp_path))
+    assert (found.step, found.ok, found.why) == (8, True, "")
+
+
+@pytest.mark.parametrize("damage", [cut, remove])
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json"])
+def test_a_damaged_one_of_transformers_leaves_the_one_before(
+    tmp_path: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    write_transformers_step(tmp_path, 4)
+    damage(write_transformers_step(tmp_path, 8) / name)
+    found = checkpoints.survey(str(tmp_path))
+    assert (found.step, found.ok) == (4, False)
+    assert found.why.startswith("step 8: ")
+    assert (name in found.why) or ("no weights" in found.why)
+
+
+def test_a_random_state_cut_short_is_told(tmp_path: Path) -> None:
+    cut(write_transformers_step(tmp_path, 8, ranks=2) / "rng_state_1.pth")
+    assert "rng_state_1.pth" in checkpoints.survey(str(tmp_path)).why
+
+
+@pytest.mark.parametrize("state", ['{"global_step": 7}', "[]", "{}", "8"])
+def test_a_state_of_another_step_or_of_none_is_refused(tmp_path: Path, state: str) -> None:
+    (write_transformers_step(tmp_path, 8) / "trainer_state.json").write_text(state)
+    assert "trainer_state.json" in checkpoints.survey(str(tmp_path)).why
+
+
+def test_an_index_of_transformers_must_not_name_what_is_missing(tmp_path: Path) -> None:
+    folder = write_transformers_step(tmp_path, 8, weights="model-00001-of-00002.safetensors")
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "model-00002-of-00002.safetensors" in checkpoints.survey(str(tmp_path)).why

@@ -4,6 +4,9 @@ verl writes `global_step_<n>/` with one file a rank and kind, `model_world_size_
 and `extra_state`), for PPO and GRPO one level deeper in `actor/` and `critic/`. A `.pt` file is a zip archive
 whose directory stands at its end, so a file cut short has none. Weights in safetensors begin with a header that
 says how long the file must be.
+
+Trainers built on transformers, such as TRL's, write weights or an adapter, optimizer, scheduler and random state side
+by side, and `trainer_state.json` last of all (transformers/trainer.py, _save_checkpoint).
 """
 
 import json
@@ -20,6 +23,8 @@ _SHARD = re.compile(r"(model|optim|extra_state)_world_size_(\d+)_rank_(\d+)\.pt"
 _DATA = re.compile(r"data(_\d+)?\.pt")
 _ROLES = ("actor", "critic")
 _INDEX = "model.safetensors.index.json"
+_STATE = "trainer_state.json"
+_RESUMED = re.compile(r"optimizer\.pt|scheduler\.pt|scaler\.pt|rng_state(_\d+)?\.pth")
 _LOCAL_HEADER = b"PK\x03\x04"
 _MAX_HEADER = 100_000_000
 """The longest safetensors header that its own library accepts, bytes."""
@@ -39,6 +44,11 @@ def steps(folder: str) -> list[int]:
     return sorted((int(match[1]) for match in matches if match), reverse=True)
 
 
+def folder_name(step: int) -> str:
+    """As verl names it; checkpoints of other trainers are given the same."""
+    return f"global_step_{step}"
+
+
 def survey(folder: str) -> CheckpointInfo:
     """The latest step that can be loaded, and whether it is the newest one that was written."""
     found = steps(folder)
@@ -47,7 +57,7 @@ def survey(folder: str) -> CheckpointInfo:
     faults = []
     for step in found:
         try:
-            verify(os.path.join(folder, f"global_step_{step}"))
+            verify(os.path.join(folder, folder_name(step)))
         except BadCheckpointError as fault:
             faults.append(f"step {step}: {fault}"[:300])
         else:
@@ -60,6 +70,9 @@ def verify(folder: str) -> None:
 
     Reads directories and headers alone: a few kilobytes a file, whatever the size of the model.
     """
+    if any(True for _ in _weights(folder)) or os.path.lexists(os.path.join(folder, _STATE)):
+        _verify_transformers(folder)
+        return
     parts = [os.path.join(folder, role) for role in _ROLES]
     for part in [part for part in parts if os.path.isdir(part)] or [folder]:
         _verify_part(part)
@@ -87,9 +100,31 @@ def _verify_part(folder: str) -> None:
     for (kind, size), present in sorted(ranks.items()):
         if missing := sorted(set(range(size)) - present):
             raise BadCheckpointError(f"{kind}: no file of rank {', '.join(map(str, missing))} of {size}")
-    for path in _weights(whole):
+    _verify_weights(whole)
+
+
+def _verify_transformers(folder: str) -> None:
+    try:
+        with open(os.path.join(folder, _STATE), "rb") as file:
+            step = json.load(file)["global_step"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BadCheckpointError(f"{_STATE} cannot be read: {error}") from error
+    if folder_name(step) != os.path.basename(os.path.abspath(folder)):
+        raise BadCheckpointError(f"{_STATE} is of step {step}")
+    names = set(os.listdir(folder))
+    for name in sorted({"optimizer.pt", "scheduler.pt"} - names):
+        raise BadCheckpointError(f"{name} is not there")
+    for name in sorted(name for name in names if _RESUMED.fullmatch(name)):
+        _verify_zip(os.path.join(folder, name))
+    if not any(True for _ in _weights(folder)):
+        raise BadCheckpointError("holds no weights")
+    _verify_weights(folder)
+
+
+def _verify_weights(folder: str) -> None:
+    for path in _weights(folder):
         _verify_safetensors(path)
-    _verify_index(whole)
+    _verify_index(folder)
 
 
 def _weights(folder: str) -> Iterator[str]:

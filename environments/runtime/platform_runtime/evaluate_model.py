@@ -15,7 +15,7 @@ from lm_eval import evaluate
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.huggingface import HFLM
 
-from platform_runtime import models
+from platform_runtime import models, weights
 from platform_runtime.evaluate import METRIC, Item, Sample, Task, UnusableError, judged
 
 # It tells people of options of a command that nobody gave here.
@@ -115,11 +115,7 @@ def _folder(task: Task, work: str) -> tuple[str, str | None]:
     """Of the weights, and of an adapter that goes with them."""
     if not task.checkpoint:
         return models.local_model(task.model, work), None
-    # verl is needed for shards alone, and takes its time to load.
-    from platform_runtime import weights  # noqa: PLC0415
-
-    folder = weights.whole(task.checkpoint, os.path.join(work, "model"))
-    return folder, weights.adapter(folder)
+    return weights.whole(task.checkpoint, os.path.join(work, "model"))
 
 
 def _task(task: Task, items: Sequence[Item]) -> ConfigurableTask:

@@ -8,12 +8,13 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from platform_runtime.data import BadDataError, read_jsonl
 
 Messages = list[dict[str, Any]]
-Sides = ("chosen", "rejected")
+SIDES: Final = ("chosen", "rejected")
+COLUMNS: Final = ("prompt", *SIDES)
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def conversation(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     return {
         **row,
         "prompt": _messages(row, "prompt", "user", where),
-        **{side: _messages(row, side, "assistant", where) for side in Sides},
+        **{side: _messages(row, side, "assistant", where) for side in SIDES},
     }
 
 
@@ -70,7 +71,7 @@ def tokens(tokenizer: Any, row: Mapping[str, Any], options: Mapping[str, Any], t
         return list(found["input_ids"])
 
     prompt = ids(row["prompt"], ask=True)
-    chosen, rejected = (ids(row["prompt"] + row[side], ask=False) for side in Sides)
+    chosen, rejected = (ids(row["prompt"] + row[side], ask=False) for side in SIDES)
     shared = min(_common(prompt, chosen), _common(prompt, rejected))
     return Pair(prompt[:shared], chosen[shared:], rejected[shared:])
 
