@@ -9,7 +9,7 @@ import argparse
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 EXTERNAL_MODULES: Final = (
@@ -21,16 +21,23 @@ EXTERNAL_MODULES: Final = (
 
 def main(name: str, fit: Callable[[Any, str], None], arguments: list[str]) -> int:
     """`fit` is given the configuration, an OmegaConf tree, and the folder that it stands in."""
+    train(config_path(name, arguments), fit)
+    return 0
+
+
+def config_path(name: str, arguments: list[str]) -> str:
+    """The file that the command line of an entry names."""
     parser = argparse.ArgumentParser(prog=name, description="Run a trainer on a complete configuration.")
     parser.add_argument("--config", required=True)
     logging.basicConfig(level=logging.WARNING)
-    train(parser.parse_args(arguments).config, fit)
-    return 0
+    path: str = parser.parse_args(arguments).config
+    return path
 
 
 def train(config_path: str, fit: Callable[[Any, str], None]) -> None:
     folder = os.path.dirname(os.path.abspath(config_path))
-    prepare_environment(folder)
+    prepare_environment()
+    meet(folder)
     # After the environment is set: verl reads it while it is being imported.
     from omegaconf import OmegaConf  # noqa: PLC0415
     from transformers import set_seed  # noqa: PLC0415
@@ -54,11 +61,20 @@ def train(config_path: str, fit: Callable[[Any, str], None]) -> None:
         os.unlink(_meeting(folder))
 
 
-def prepare_environment(folder: str) -> None:
-    """What must stand before torch and verl are imported. A launcher's own values (torchrun) are kept."""
-    modules = [name for name in os.environ.get("VERL_USE_EXTERNAL_MODULES", "").split(",") if name]
-    modules += [name for name in EXTERNAL_MODULES if name not in modules]
-    os.environ["VERL_USE_EXTERNAL_MODULES"] = ",".join(modules)
+def prepare_environment(modules: Sequence[str] = EXTERNAL_MODULES) -> None:
+    """What must stand before torch and verl are imported: what verl is to load, and how threads wait."""
+    named = [name for name in os.environ.get("VERL_USE_EXTERNAL_MODULES", "").split(",") if name]
+    named += [name for name in modules if name not in named]
+    os.environ["VERL_USE_EXTERNAL_MODULES"] = ",".join(named)
+    # Threads that wait in a loop make a step ten to thirty times slower as soon as anything else wants the
+    # processors, and a platform on the same machine does. Read once, when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+def meet(folder: str) -> None:
+    """Where the processes of a training find each other. A launcher's own values (torchrun) are kept."""
     if "RANK" not in os.environ:
         os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", LOCAL_WORLD_SIZE="1")
         # A file instead of a port: two runs on one machine never get into each other's way. verl asks for an
@@ -66,11 +82,6 @@ def prepare_environment(folder: str) -> None:
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
         os.environ["DIST_INIT_METHOD"] = f"file://{_meeting(folder)}?rank=0&world_size=1"
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    # Threads that wait in a loop make a step ten to thirty times slower as soon as anything else wants the
-    # processors, and a platform on the same machine does. Read once, when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
 def _meeting(folder: str) -> str:

@@ -1,0 +1,131 @@
+"""Rewards by rule for training on prompts. Pure, standard library only.
+
+verl loads `compute_score` by the configuration's `reward.custom_reward_function` and calls it once a response with the
+settings of its `reward_kwargs`: the weight of each function by name, and options. What has no weight is not computed;
+without any weight it is `exact_match` alone.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final, Self
+
+from platform_runtime.answers import last_number
+
+MODULE: Final = "pkg://platform_runtime.rewards"
+FUNCTION: Final = "compute_score"
+
+MARK: Final = "####"
+"""What follows the last of these is the answer, where there is one."""
+
+
+class RewardError(ValueError):
+    """Settings that no reward can be computed with. `key` is the setting, the message what is wrong with it."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(f"{key}: {message}")
+        self.key = key
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Weights, any number each, and options.
+
+    `format_pattern`: a regular expression, searched for anywhere in the response. `length_free`: so many characters
+    cost nothing; from there to `length_limit` the penalty grows to 1.
+    """
+
+    exact_match: float = 0.0
+    format: float = 0.0
+    length: float = 0.0
+    digits: float = 0.0
+    format_pattern: str = MARK + r"\s*-?[\d.,]*\d"
+    length_free: int = 400
+    length_limit: int = 800
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """Raises RewardError."""
+        known = {field.name for field in fields(cls)}
+        for key, value in options.items():
+            if key not in known:
+                raise RewardError(key, f"unknown; there is {', '.join(sorted(known))}")
+            _check(key, value)
+        if not options.keys() & FUNCTIONS.keys():
+            options = {**options, "exact_match": 1.0}
+        settings = cls(**options)
+        if settings.length_limit <= settings.length_free:
+            raise RewardError("length_limit", "must be larger than length_free")
+        return settings
+
+
+def exact_match(response: str, answer: str, _: Settings) -> float:
+    """1 when the response's answer is the row's, else 0. Where that is a number, the last number counts."""
+    said = response.rpartition(MARK)[2]
+    if is_number(answer):
+        return float(last_number(said) == last_number(answer))
+    return float(normalised(said) == normalised(answer) != "")
+
+
+def has_format(response: str, _: str, settings: Settings) -> float:
+    """1 when the pattern is found in the response, else 0."""
+    return float(re.search(settings.format_pattern, response) is not None)
+
+
+def length_penalty(response: str, _: str, settings: Settings) -> float:
+    """0 for a response that is short enough, down to -1 for one of `length_limit` characters and more."""
+    over = (len(response) - settings.length_free) / (settings.length_limit - settings.length_free)
+    return -min(1.0, max(0.0, over))
+
+
+def digit_share(response: str, _: str, __: Settings) -> float:
+    """How much of the response is digits, 0 to 1: something to be learned by a model that knows nothing."""
+    return sum(character in "0123456789" for character in response) / len(response) if response else 0.0
+
+
+FUNCTIONS: Final[Mapping[str, Callable[[str, str, Settings], float]]] = {
+    "exact_match": exact_match,
+    "format": has_format,
+    "length": length_penalty,
+    "digits": digit_share,
+}
+"""name -> function of response, answer and settings."""
+
+
+def score(response: str, answer: str, settings: Settings) -> dict[str, float]:
+    """`score`, the weighted sum, and beside it what each function with a weight gave."""
+    weights = {name: getattr(settings, name) for name in FUNCTIONS}
+    parts = {name: FUNCTIONS[name](response, answer, settings) for name, weight in weights.items() if weight}
+    return {"score": sum(weights[name] * part for name, part in parts.items()), **parts}
+
+
+def compute_score(
+    data_source: str, solution_str: str, ground_truth: Any, extra_info: Any = None, **options: Any
+) -> dict[str, float]:
+    """What verl calls (verl/experimental/reward_loop/reward_manager/naive.py)."""
+    return score(solution_str, "" if ground_truth is None else str(ground_truth), Settings.of(options))
+
+
+def is_number(answer: str) -> bool:
+    return re.fullmatch(r"\s*[-+]?[\d,]*\.?\d+\s*", answer, re.ASCII) is not None
+
+
+def normalised(answer: str) -> str:
+    """Without case, quotes, a full stop at the end, and with single spaces."""
+    return " ".join(answer.casefold().split()).strip(" .\"'`")
+
+
+def _check(key: str, value: Any) -> None:
+    if key == "format_pattern":
+        if not isinstance(value, str):
+            raise RewardError(key, "a regular expression was expected")
+        try:
+            re.compile(value)
+        except (re.error, RecursionError, OverflowError) as error:
+            raise RewardError(key, f"no regular expression: {error}") from error
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise RewardError(key, "a number was expected")
+    if key not in FUNCTIONS and (not isinstance(value, int) or value < 0):
+        raise RewardError(key, "a whole number of characters was expected")

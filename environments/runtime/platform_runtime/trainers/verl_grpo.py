@@ -1,0 +1,148 @@
+"""verl's PPO trainer (verl/trainer/main_ppo.py, v1) for GRPO, on the configuration of a run folder: verl's whole
+`ppo_trainer` tree. See entry.py.
+
+The trainer works in this process, and its workers in a Ray instance of the run's own. verl would put the trainer into
+one more Ray actor, which is of use on a cluster alone: here the log tells its errors as they are, and a run starts
+seconds sooner.
+"""
+
+import functools
+import os
+import secrets
+import shutil
+import sys
+import warnings
+from typing import Any, Final
+
+from platform_runtime.trainers import entry
+
+EXTERNAL_MODULES: Final = ("platform_runtime.verl_literals", *entry.EXTERNAL_MODULES, "platform_runtime.verl_rollouts")
+RAY: Final = "ray"
+"""The folder in the run's own that holds all that Ray writes."""
+SCRATCH: Final = "scratch"
+
+
+def train(config_path: str) -> None:
+    folder = os.path.dirname(os.path.abspath(config_path))
+    os.chdir(folder)
+    prepare_environment(folder)
+    # After the environment is set: verl reads it while it is being imported.
+    from omegaconf import OmegaConf  # noqa: PLC0415
+    from verl.utils.device import auto_set_device  # noqa: PLC0415
+
+    from platform_runtime import literals, verl_hook  # noqa: PLC0415
+
+    loaded: Any = OmegaConf.to_container(OmegaConf.load(config_path), resolve=True)
+    localise(loaded, folder)
+    # main_ppo.py resolves the tree once in place, and then each value is resolved again as it is read.
+    config = OmegaConf.create(literals.escape(literals.escape(loaded)))
+    auto_set_device(config)
+    try:
+        fit(config)
+    except BaseException:
+        verl_hook.end_all(failed=True)
+        raise
+    verl_hook.end_all(failed=False)
+    # Where a run failed, Ray's own logs stay.
+    shutil.rmtree(os.path.join(folder, RAY), ignore_errors=True)
+
+
+def prepare_environment(folder: str) -> None:
+    """What must stand before Ray, torch and verl are imported. Ray's processes inherit it."""
+    entry.prepare_environment(EXTERNAL_MODULES)
+    own = os.path.join(folder, RAY)
+    os.makedirs(os.path.join(own, SCRATCH), mode=0o700, exist_ok=True)
+    token = os.path.join(own, "token")
+    with open(token, "w", opener=functools.partial(os.open, mode=0o600), encoding="ascii") as file:
+        file.write(secrets.token_hex(32))
+    os.environ.update(
+        # Nobody else on the machine is to talk to this Ray.
+        RAY_AUTH_MODE="token",
+        RAY_AUTH_TOKEN_PATH=token,
+        RAY_USAGE_STATS_ENABLED="0",
+        RAY_DEDUP_LOGS="0",
+        RAY_COLOR_PREFIX="0",
+        # For verl's lock files and whatever else.
+        TMPDIR=short(os.path.join(RAY, SCRATCH)),
+        # As main_ppo.py does for the actor that it would train in.
+        TRANSFER_QUEUE_ENABLE="1",
+    )
+    # Of its default the queue would say with each batch that it is more than there are cores.
+    os.environ.setdefault("TQ_NUM_THREADS", str(min(8, os.cpu_count() or 1)))
+    # Each process would tell of five engines that are not installed.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:verl.workers.engine")
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"verl\.workers\.engine\Z")
+
+
+def short(name: str) -> str:
+    """A folder of the run, by a path of some twenty characters.
+
+    The path of a socket may have 107 in all, a run folder's may have more, and a run that is killed must leave nothing
+    in `/tmp`. This one leads there as long as this process lives, and so long does its Ray.
+    """
+    return f"/proc/{os.getpid()}/cwd/{name}"
+
+
+def localise(config: dict[str, Any], folder: str) -> None:
+    """Model and data as they are on this host. Raises ModelError, BadDataError, OSError."""
+    from platform_runtime import models, prompts  # noqa: PLC0415 - pyarrow, after the environment is set
+
+    def local(files: Any) -> Any:
+        if isinstance(files, list):
+            return [local(one) for one in files]
+        return prompts.to_parquet(files, os.path.join(folder, "data")) if files.endswith(".jsonl") else files
+
+    model, data = config["actor_rollout_ref"]["model"], config["data"]
+    model["path"] = models.local_model(model["path"], folder)
+    data["train_files"] = local(data["train_files"])
+    if data["val_files"] is not None:
+        data["val_files"] = local(data["val_files"])
+    else:
+        # verl loads validation data whether it validates or not: one row of what there is.
+        data["val_files"], data["val_max_samples"] = data["train_files"], 1
+
+
+def fit(config: Any) -> None:
+    """What `main` and `run_ppo` of main_ppo.py do, with the trainer here."""
+    import ray  # noqa: PLC0415
+    from verl.trainer import main_ppo  # noqa: PLC0415
+    from verl.trainer.ppo.utils import need_critic, need_reference_policy  # noqa: PLC0415
+    from verl.utils.config import validate_config  # noqa: PLC0415
+
+    from platform_runtime import verl_rollouts  # noqa: PLC0415
+
+    validate_config(config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config))
+    verl_rollouts.hook_trainer()
+    ray.init(**ray_arguments(config))
+    try:
+        # The class below Ray's actor class, which is one that says how to make an actor of it.
+        main_ppo.TaskRunnerV1.__ray_metadata__.modified_class().run(config)
+    finally:
+        ray.shutdown()
+
+
+def ray_arguments(config: Any) -> dict[str, Any]:
+    """For `ray.init`: a new instance, on this machine alone, that nothing outside reaches."""
+    from omegaconf import OmegaConf  # noqa: PLC0415
+    from verl.trainer.constants_ppo import get_ppo_ray_runtime_env  # noqa: PLC0415
+
+    given = OmegaConf.to_container(config.ray_kwargs.ray_init, resolve=True)
+    assert isinstance(given, dict)
+    wanted = {name: value for name, value in (given.pop("runtime_env", None) or {}).items() if value is not None}
+    if config.trainer.device == "cpu":
+        gpus = config.trainer.n_gpus_per_node
+        # verl asks Ray for nothing but GPUs. Ray grants no more than are visible, and none is a number of no device.
+        given["num_gpus"] = gpus
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(["-1"] * gpus)
+    return {
+        **given,
+        "address": "local",
+        "include_dashboard": False,
+        "runtime_env": {**get_ppo_ray_runtime_env(config), **wanted},
+        "_node_ip_address": "127.0.0.1",
+        "_temp_dir": short(RAY),
+    }
+
+
+if __name__ == "__main__":
+    train(entry.config_path("verl_grpo", sys.argv[1:]))
