@@ -10,7 +10,6 @@ from django.utils.translation import gettext_lazy
 from platform_site.common.errors import PlatformError
 
 from .models import Dataset
-from .rows import CHECKS
 from .services.validate import max_bytes
 
 MOST_TOLD = 20
@@ -56,12 +55,9 @@ class VersionForm(forms.Form):
 
 class NewDatasetForm(VersionForm):
     name = forms.CharField(label=gettext_lazy("Name"), max_length=200)
-    kind = forms.ChoiceField(label=gettext_lazy("Kind"))
+    kind = forms.ChoiceField(label=gettext_lazy("Kind"), choices=Dataset.Kind.choices)
     description = forms.CharField(label=gettext_lazy("Description"), required=False, max_length=10_000)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        kind = self.fields["kind"]
-        assert isinstance(kind, forms.ChoiceField)  # for the type checker: set six lines above
-        kind.choices = [choice for choice in Dataset.Kind.choices if choice[0] in CHECKS]
         self.order_fields(["name", "kind", "description", "file"])

@@ -14,7 +14,7 @@ def gettext_noop(text: str) -> str:
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with a row. `template` is untranslated and filled by `values`."""
+    """One thing wrong with a row. `template` is untranslated and filled by `values`, which may hold another fault."""
 
     template: str
     values: Mapping[str, object] = field(default_factory=dict)
@@ -90,5 +90,75 @@ def evaluation(row: Mapping[str, Any], tally: Tally) -> Iterator[Fault]:
     tally.add(2, characters)
 
 
-CHECKS: Final[Mapping[str, Check]] = {"sft": sft, "eval": evaluation}
-"""kind -> how a row of it is checked. A kind that is not here cannot be taken in."""
+def preference(row: Mapping[str, Any], tally: Tally) -> Iterator[Fault]:
+    """`{"prompt", "chosen", "rejected"}`: each a text or a list of messages; the last two are answers to the first."""
+    fault = _prompt(row) or _answer(row, "chosen") or _answer(row, "rejected")
+    if fault is not None:
+        yield fault
+    elif row["chosen"] == row["rejected"]:
+        yield Fault(gettext_noop("“chosen” and “rejected” are the same: there is nothing to prefer."))
+    else:
+        said = [text for name in ("prompt", "chosen", "rejected") for text in _texts(row[name])]
+        tally.add(len(said), sum(map(len, said)))
+
+
+def prompts(row: Mapping[str, Any], tally: Tally) -> Iterator[Fault]:
+    """`{"prompt", "answer"?}`: a text or a list of messages, and what is compared with; a text or a number."""
+    fault = _prompt(row)
+    answer = row.get("answer")
+    if fault is not None:
+        yield fault
+    elif isinstance(answer, str) and not answer.strip():
+        yield Fault(gettext_noop("“%(name)s” must be text that is not blank."), {"name": "answer"})
+    elif isinstance(answer, bool | list | dict):
+        yield Fault(gettext_noop("“answer” must be text or a number."))
+    else:
+        said = [*_texts(row["prompt"]), *([] if answer is None else [str(answer)])]
+        tally.add(len(said), sum(map(len, said)))
+
+
+def _prompt(row: Mapping[str, Any]) -> Fault | None:
+    prompt = row.get("prompt")
+    fault = _said("prompt", prompt)
+    if fault is None and isinstance(prompt, list) and prompt[-1]["role"] not in ("user", "tool"):
+        return Fault(gettext_noop("“prompt” must end with a message of the user or of a tool: with what is answered."))
+    return fault
+
+
+def _answer(row: Mapping[str, Any], name: str) -> Fault | None:
+    answer = row.get(name)
+    fault = _said(name, answer)
+    if fault is not None or isinstance(answer, str):
+        return fault
+    assert isinstance(answer, list), "nothing else gets through"
+    last = answer[-1]
+    if any(message["role"] == "system" for message in answer) or last["role"] != "assistant":
+        return Fault(
+            gettext_noop("“%(name)s” must hold no system message, and end with one of the assistant."), {"name": name}
+        )
+    if not (last.get("content") or "").strip() and not last.get("tool_calls"):
+        return Fault(gettext_noop("The last message of “%(name)s” has no text."), {"name": name})
+    return None
+
+
+def _said(name: str, value: object) -> Fault | None:
+    """What is wrong with a text or a list of messages."""
+    if isinstance(value, str) and not value.strip():
+        return Fault(gettext_noop("“%(name)s” must be text that is not blank."), {"name": name})
+    if isinstance(value, str):
+        return None
+    if not isinstance(value, list) or not value:
+        return Fault(gettext_noop("“%(name)s” must be text or a list of at least one message."), {"name": name})
+    for number, message in enumerate(value, start=1):
+        fault = _message(number, message)
+        if fault is not None:
+            return Fault(gettext_noop("In “%(name)s”: %(fault)s"), {"name": name, "fault": fault})
+    return None
+
+
+def _texts(said: str | list[dict[str, Any]]) -> list[str]:
+    return [said] if isinstance(said, str) else [message.get("content") or "" for message in said]
+
+
+CHECKS: Final[Mapping[str, Check]] = {"sft": sft, "preference": preference, "prompts": prompts, "eval": evaluation}
+"""kind -> how a row of it is checked."""

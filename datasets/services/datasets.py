@@ -6,9 +6,8 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from datasets.models import Dataset, DatasetVersion
-from datasets.rows import CHECKS
 from platform_site.common import audit
-from platform_site.common.errors import Conflict, Forbidden, Invalid
+from platform_site.common.errors import Conflict, Forbidden
 from platform_site.common.models import Project, User
 from platform_site.common.naming import slug_from
 from platform_site.common.paths import slug as valid_slug
@@ -32,7 +31,6 @@ def create_dataset(
     Conflict when the name belongs to another one.
     """
     slug = valid_slug(slug) if slug else slug_from(name, "dataset")
-    refuse_unknown_kind(kind)
     with store.stage(file) as staged:
         report = store.checked(staged, kind)
         store.keep(staged)
@@ -58,17 +56,6 @@ def add_version(*, user: User, dataset: Dataset, file: IO[bytes]) -> DatasetVers
     version = store.add_version(dataset, file)
     audit.record("dataset.version", user, dataset, number=version.number, sha256=version.sha256)
     return version
-
-
-def refuse_unknown_kind(kind: str) -> None:
-    """Raises Invalid for a kind that has no check yet."""
-    if kind in CHECKS:
-        return
-    problem = _("Datasets of kind “%(kind)s” cannot be taken in yet. Available: %(known)s.") % {
-        "kind": kind,
-        "known": ", ".join(CHECKS),
-    }
-    raise Invalid(problem, {"kind": problem}, code="unsupported_kind")
 
 
 def _same(dataset: Dataset, name: str, kind: str, sha256: str) -> bool:

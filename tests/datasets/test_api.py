@@ -94,7 +94,6 @@ def test_a_wrong_file_is_refused_by_line_and_leaves_nothing(operator):
         ({"kind": "nonsense"}, 400, "kind"),
         ({"name": ""}, 400, "name"),
         ({"colour": "red"}, 400, "colour"),
-        ({"kind": "preference"}, 422, "kind"),
         ({"slug": "Not A Slug"}, 422, "slug"),
         ({"slug": "validate"}, 422, "slug"),
         ({"slug": "../../etc"}, 422, "slug"),

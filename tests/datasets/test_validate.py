@@ -5,7 +5,10 @@ import tracemalloc
 
 import pytest
 
+from datasets.models import Dataset
+from datasets.rows import CHECKS
 from datasets.services.validate import MAX_LINE, MAX_PROBLEMS, validate
+from platform_runtime import rows
 
 from .files import conversation, jsonl, sums
 
@@ -136,3 +139,84 @@ def test_many_columns_are_refused():
 
 def test_a_kind_that_cannot_be_checked_is_said_so():
     assert not report(sums(1), "preference").valid
+
+
+USER = {"role": "user", "content": "2+2?"}
+RIGHT, WRONG = {"role": "assistant", "content": "4"}, {"role": "assistant", "content": "5"}
+CALL = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "add"}}]}
+
+
+def test_every_kind_that_there_is_can_be_checked():
+    assert set(CHECKS) == set(Dataset.Kind.values) == set(rows.CHECKS) == set(rows.SAID)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "2+2?", "chosen": "4", "rejected": "5"},
+        {"prompt": [USER], "chosen": [RIGHT], "rejected": [WRONG]},
+        {"prompt": [USER], "chosen": "4", "rejected": "5", "source": "x"},
+        {"prompt": [{"role": "system", "content": "Add."}, USER], "chosen": "4", "rejected": [WRONG]},
+        {"prompt": [USER, CALL, {"role": "tool", "content": "4"}], "chosen": "4", "rejected": "5"},
+        {"prompt": "2+2?", "chosen": [CALL], "rejected": [WRONG]},
+    ],
+)
+def test_pairs_are_texts_or_messages(row):
+    assert report(jsonl(row), "preference").problems == []
+
+
+def test_what_is_said_in_pairs_is_counted():
+    found = report(jsonl({"prompt": [USER], "chosen": "four", "rejected": "5"}), "preference")
+    assert found.stats == {"turns": 3, "characters": 9, "mean_characters": 9.0, "longest_characters": 9}
+
+
+@pytest.mark.parametrize(
+    ("row", "part"),
+    [
+        ({"chosen": "4", "rejected": "5"}, "“prompt” must be text or a list"),
+        ({"prompt": "2+2?", "rejected": "5"}, "“chosen” must be text or a list"),
+        ({"prompt": "2+2?", "chosen": "4"}, "“rejected” must be text or a list"),
+        ({"prompt": " ", "chosen": "4", "rejected": "5"}, "“prompt” must be text that is not blank"),
+        ({"prompt": [], "chosen": "4", "rejected": "5"}, "“prompt” must be text or a list"),
+        ({"prompt": "2+2?", "chosen": 4, "rejected": 5}, "“chosen” must be text or a list"),
+        ({"prompt": "2+2?", "chosen": "4", "rejected": "4"}, "the same"),
+        ({"prompt": ["2+2?"], "chosen": "4", "rejected": "5"}, "In “prompt”: Message 1"),
+        ({"prompt": [USER, RIGHT], "chosen": "4", "rejected": "5"}, "must end with a message of the user"),
+        ({"prompt": [USER], "chosen": [USER], "rejected": [WRONG]}, "“chosen” must hold no system message"),
+        ({"prompt": [USER], "chosen": [RIGHT], "rejected": []}, "“rejected” must be text or a list"),
+        (
+            {"prompt": [USER], "chosen": [{"role": "system", "content": "x"}, RIGHT], "rejected": [WRONG]},
+            "“chosen” must hold no system message",
+        ),
+        (
+            {"prompt": [USER], "chosen": [RIGHT], "rejected": [{"role": "assistant", "content": ""}]},
+            "last message of “rejected” has no text",
+        ),
+        ({"prompt": [USER], "chosen": [{"role": "x", "content": "y"}], "rejected": [WRONG]}, "In “chosen”: The role"),
+    ],
+)
+def test_a_wrong_pair_is_named(row, part):
+    found = report(jsonl(row), "preference")
+    assert [(problem.line, part in problem.message) for problem in found.problems] == [(1, True)], found.problems
+
+
+def test_prompts_may_have_an_answer():
+    found = report(jsonl({"prompt": "2+2?", "answer": "4"}, {"prompt": "3+3?", "id": 7}), "prompts")
+    assert found.problems == []
+    assert found.stats == {"turns": 3, "characters": 9, "mean_characters": 4.5, "longest_characters": 5}
+    assert report(jsonl({"prompt": [USER], "answer": 4}), "prompts").valid
+
+
+@pytest.mark.parametrize(
+    ("row", "part"),
+    [
+        ({"answer": "4"}, "“prompt” must be"),
+        ({"prompt": [RIGHT], "answer": "4"}, "must end with a message of the user"),
+        ({"prompt": "2+2?", "answer": " "}, "“answer” must be text that is not blank"),
+        ({"prompt": "2+2?", "answer": ["4"]}, "“answer” must be text or a number"),
+        ({"prompt": "2+2?", "answer": True}, "“answer” must be text or a number"),
+    ],
+)
+def test_a_wrong_prompt_is_named(row, part):
+    found = report(jsonl(row), "prompts")
+    assert [(problem.line, part in problem.message) for problem in found.problems] == [(1, True)], found.problems

@@ -245,8 +245,12 @@ ROW = st.fixed_dictionaries(
 ITEM = st.fixed_dictionaries(
     {}, optional={name: st.text(max_size=3) | JSON for name in ("question", "answer", "messages", "id")}
 )
+SAYING = st.text(max_size=3) | st.lists(MESSAGE, max_size=2) | JSON
+PAIR = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(("prompt", "chosen", "rejected", "answer", "messages", "id"), SAYING)
+)
 LINE = (
-    (ROW | ITEM | st.builds(conversation, st.text(max_size=4), st.text(max_size=4)) | JSON).map(
+    (ROW | ITEM | PAIR | st.builds(conversation, st.text(max_size=4), st.text(max_size=4)) | JSON).map(
         lambda value: json.dumps(value).encode()
     )
     | st.binary(max_size=20)
@@ -264,6 +268,9 @@ LINE = (
 @example(content=b"\xef\xbb\xbf" + line("1", "2"), kind="sft", clean=True, fraction=0.0)
 @example(content=line("1", "2", id=1) + b"\n" + line("2", "2", id="x"), kind="sft", clean=True, fraction=0.0)
 @example(content=b'{"messages":' + b" " * MAX_LINE + b"1}\n" + line("1", "2"), kind="sft", clean=True, fraction=0.0)
+@example(content=b'{"prompt":" 1+1? ","chosen":"2","rejected":" 2"}', kind="preference", clean=True, fraction=0.0)
+@example(content=b'{"prompt":" 1+1? ","chosen":"2","rejected":"3"}', kind="preference", clean=True, fraction=0.0)
+@example(content=b'{"prompt":[{"role":"user","content":"a"}],"answer":1.5}', kind="prompts", clean=False, fraction=0.0)
 @example(content=item(" 1+1? ", "2", messages="none") + b"\n" + item(" ", "2"), kind="eval", clean=True, fraction=0.0)
 def test_whatever_comes_out_the_intake_takes_and_describes_alike(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, kind: str, clean: bool, fraction: float

@@ -12,6 +12,13 @@ MAX_LINE: Final = 8 * 1024**2
 MAX_COLUMNS: Final = 200
 MAX_DEPTH: Final = 32
 MAX_INTEGER: Final = 2**63
+SAID: Final[Mapping[str, tuple[str, ...]]] = {
+    "sft": ("messages",),
+    "preference": ("prompt", "chosen", "rejected"),
+    "prompts": ("prompt", "answer"),
+    "eval": ("question", "answer"),
+}
+"""kind -> the columns that hold what is said."""
 ROLES: Final = ("system", "user", "assistant", "tool")
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -127,10 +134,13 @@ class Tally:
 
 
 def texts(row: Row, kind: str) -> list[str]:
-    """What is said in a sound row, turn by turn: its messages, or the question and the answer of an item."""
-    if kind == "eval":
-        return [row["question"], row["answer"]]
-    return [message.get("content") or "" for message in row["messages"]]
+    """What is said in a sound row, turn by turn."""
+    return [text for name in SAID[kind] if row.get(name) is not None for text in _texts(row[name])]
+
+
+def _texts(said: Any) -> list[str]:
+    """Of messages; a text or a number is said in one turn."""
+    return [message.get("content") or "" for message in said] if isinstance(said, list) else [str(said)]
 
 
 def characters(row: Row, kind: str) -> int:
@@ -180,7 +190,64 @@ def check_eval(row: Row) -> None:
             raise EmptyRowError(f"“{name}” is blank")
 
 
-CHECKS: Final[Mapping[str, Callable[[Row], None]]] = {"sft": check_sft, "eval": check_eval}
+def check_preference(row: Row) -> None:
+    """`{"prompt", "chosen", "rejected"}`: each a text or a list of messages. Raises BadRowError."""
+    _check_prompt(row)
+    for name in ("chosen", "rejected"):
+        _check_said(name, row.get(name))
+        if isinstance(row[name], list):
+            _check_answer(name, row[name])
+    if row["chosen"] == row["rejected"]:
+        raise BadRowError("“chosen” and “rejected” are the same")
+
+
+def check_prompts(row: Row) -> None:
+    """`{"prompt", "answer"?}`: a text or a list of messages, and a text or a number. Raises BadRowError."""
+    _check_prompt(row)
+    answer = row.get("answer")
+    if isinstance(answer, bool | list | dict):
+        raise BadRowError("“answer” is neither text nor a number")
+    if isinstance(answer, str) and not answer.strip():
+        raise EmptyRowError("“answer” is blank")
+
+
+def _check_prompt(row: Row) -> None:
+    prompt = row.get("prompt")
+    _check_said("prompt", prompt)
+    if isinstance(prompt, list) and prompt[-1]["role"] not in ("user", "tool"):
+        raise BadRowError("“prompt” does not end with a message of the user or of a tool")
+
+
+def _check_answer(name: str, messages: list[dict[str, Any]]) -> None:
+    last = messages[-1]
+    if any(message["role"] == "system" for message in messages) or last["role"] != "assistant":
+        raise BadRowError(f"“{name}” holds a system message, or does not end with one of the assistant")
+    if not (last.get("content") or "").strip() and not last.get("tool_calls"):
+        raise EmptyRowError(f"the last message of “{name}” has no text")
+
+
+def _check_said(name: str, value: object) -> None:
+    if isinstance(value, str):
+        if not value.strip():
+            raise EmptyRowError(f"“{name}” is blank")
+        return
+    if not isinstance(value, list):
+        raise BadRowError(f"“{name}” is neither text nor a list of messages")
+    if not value:
+        raise EmptyRowError(f"“{name}” holds no messages")
+    for number, message in enumerate(value, start=1):
+        try:
+            _check_message(number, message)
+        except BadRowError as error:
+            raise type(error)(f"in “{name}”: {error}") from None
+
+
+CHECKS: Final[Mapping[str, Callable[[Row], None]]] = {
+    "sft": check_sft,
+    "preference": check_preference,
+    "prompts": check_prompts,
+    "eval": check_eval,
+}
 """kind -> what a row of it must be."""
 
 
