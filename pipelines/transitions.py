@@ -8,9 +8,9 @@ Moves of one pipeline that belong together share a `moving` block: one lock, one
 """
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
@@ -35,6 +35,14 @@ from .states import (
 
 class MovedMeanwhile(RuntimeError):
     """Of stages that were to move together, not all could: somebody changed a status without the pipeline's lock."""
+
+
+class Step(NamedTuple):
+    """One event of stages that move together, and who brings it about."""
+
+    event: StageEvent
+    actor: str
+    reason: str = ""
 
 
 class Moves:
@@ -77,18 +85,33 @@ class Moves:
         return True
 
     def stages(
-        self, attempts: Mapping[UUID, int], event: StageEvent, *, actor: str, reason: str = "", **fields: Any
+        self,
+        attempts: Mapping[UUID, int],
+        *steps: "Step",
+        before: StageStatus | None = None,
+        held: Collection[UUID] | None = None,
+        **fields: Any,
     ) -> None:
-        """Apply an event that has one source to stages that were seen in it under this lock: id -> attempt.
+        """Take stages (id -> attempt) that are in one status through one or more steps.
 
-        Raises MovedMeanwhile, and nothing has moved then.
+        `before` is that status, where the first step has more than one source. `held` fences, as `attempt` does for
+        one stage: the ids of the attempts, which must be open still. Several steps are one UPDATE, and a Transition
+        row each. Raises MovedMeanwhile, and the caller's transaction must not go on then.
         """
-        (before,) = STAGE_MOVES[event].sources
+        if before is None:
+            (before,) = STAGE_MOVES[steps[0].event].sources
+        changes: dict[str, Any] = {}
+        for step in steps:
+            changes |= _changes(step.event, fields)
         found = Stage.objects.filter(pk__in=list(attempts), pipeline=self.pipeline, status=before)
-        if found.update(**_changes(event, fields)) != len(attempts):
-            raise MovedMeanwhile(f"{event} of {len(attempts)} stages")
-        for stage_id, attempt in attempts.items():
-            self._note(before, STAGE_MOVES[event].target, stage_id, attempt or None, actor, reason)
+        if held is not None:
+            found = found.filter(pk__in=Attempt.objects.filter(pk__in=held, outcome="").values("stage_id"))
+        if found.update(**changes) != len(attempts):
+            raise MovedMeanwhile(f"{steps[0].event} of {len(attempts)} stages")
+        for step in steps:
+            for stage_id, attempt in attempts.items():
+                self._note(before, STAGE_MOVES[step.event].target, stage_id, attempt or None, step.actor, step.reason)
+            before = STAGE_MOVES[step.event].target
 
     def whole(self, event: PipelineEvent, *, actor: str, reason: str = "", **fields: Any) -> bool:
         """Apply `event` to the pipeline itself; False when its status does not allow it (any more)."""
@@ -148,6 +171,11 @@ class _Open(threading.local):
 
 
 _open = _Open()
+
+
+def open_blocks() -> set[UUID]:
+    """The pipelines whose moves this thread has made and not written yet."""
+    return set(_open.blocks)
 
 
 @contextmanager

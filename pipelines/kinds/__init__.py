@@ -3,7 +3,9 @@
 from .base import InlineKind, RunnerKind, StageKind, Verdict
 from .registry import (
     inline_names,
+    instant_names,
     is_inline,
+    is_instant,
     kind_of,
     names,
     needs_training_environment,
@@ -18,7 +20,9 @@ __all__ = [
     "StageKind",
     "Verdict",
     "inline_names",
+    "instant_names",
     "is_inline",
+    "is_instant",
     "kind_of",
     "names",
     "needs_training_environment",

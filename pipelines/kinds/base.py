@@ -85,6 +85,9 @@ class RunnerKind(StageKind):
 class InlineKind(StageKind):
     """Short work in the worker itself: under 30 s, and idempotent, since a worker may die in it or sleep."""
 
+    instant: ClassVar[bool] = False
+    """It takes no time at all, and touches nothing: a worker takes several such stages at once."""
+
     @abstractmethod
     def run(self, stage: Stage, params: dict[str, Any]) -> Verdict:
         """Do it. Raises PlatformError or TransportError with a message for people."""

@@ -15,6 +15,7 @@ class Noop(InlineKind):
     name: ClassVar[str] = "noop"
     queue: ClassVar[str] = DEFAULT
     example: ClassVar[str] = "result.rows = 12"
+    instant: ClassVar[bool] = True
 
     def problems(self, params: dict[str, Any], user: User) -> dict[str, str]:
         return {name: _("A no-op takes `result` alone.") for name in params if name != "result"}

@@ -33,6 +33,15 @@ def is_inline(name: str) -> bool:
     return isinstance(kind_of(name), InlineKind)
 
 
+def is_instant(name: str) -> bool:
+    kind = kind_of(name)
+    return isinstance(kind, InlineKind) and kind.instant
+
+
+def instant_names() -> list[str]:
+    return [name for name in names() if is_instant(name)]
+
+
 def inline_names() -> list[str]:
     return [name for name in names() if is_inline(name)]
 

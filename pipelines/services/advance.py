@@ -1,7 +1,8 @@
 """Bring a pipeline forward: queue what became ready, skip what never will, end it when all stages have ended."""
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from django.db.models import Max
 
 from pipelines.models import Attempt, Pipeline, Stage
 from pipelines.states import PIPELINE_TERMINAL, STAGE_TERMINAL, PipelineEvent, PipelineStatus, StageEvent, StageStatus
-from pipelines.transitions import Moves, moving
+from pipelines.transitions import Moves, Step, moving
 
 _DEAD_ENDS = frozenset({StageStatus.FAILED, StageStatus.CANCELLED, StageStatus.SKIPPED})
 _NEEDS: Any = Stage.depends_on.through
@@ -18,65 +19,72 @@ _NEEDS: Any = Stage.depends_on.through
 
 def new_attempt(stage_id: UUID) -> Attempt:
     """The next try at a stage. Its id is the task id that the queue carries."""
-    return new_attempts([stage_id])[0]
+    last = Attempt.objects.filter(stage=stage_id).aggregate(last=Max("number"))["last"]
+    return _new_attempts({stage_id: last or 0})[0]
 
 
-def new_attempts(stage_ids: Collection[UUID]) -> list[Attempt]:
-    tried = Attempt.objects.filter(stage__in=stage_ids).order_by().values_list("stage_id").annotate(last=Max("number"))
-    last = dict(tried)
+def _new_attempts(tried: Mapping[UUID, int]) -> list[Attempt]:
+    """`tried`: stage -> how often so far."""
     return Attempt.objects.bulk_create(
-        Attempt(stage_id=stage_id, number=last.get(stage_id, 0) + 1, launch_token=secrets.token_hex(16))
-        for stage_id in stage_ids
+        Attempt(stage_id=stage_id, number=last + 1, launch_token=secrets.token_hex(16))
+        for stage_id, last in tried.items()
     )
 
 
-def advance(pipeline_id: UUID, *, actor: str = "platform", ended: UUID | None = None) -> None:
+@dataclass
+class _Waiting:
+    """A pending stage: its queue, how often it was tried, and the statuses of what it needs and lacks."""
+
+    queue: str
+    tried: int = 0
+    unmet: set[str] = field(default_factory=set)
+
+    @property
+    def dead(self) -> bool:
+        return bool(self.unmet & _DEAD_ENDS)
+
+
+def advance(pipeline_id: UUID, *, actor: str = "platform", ended: Collection[UUID] | None = None) -> None:
     """Level-triggered: looks at the stages as they stand, so calling it once more changes nothing.
 
-    `ended`: the one stage that is known to have ended just now; then only what needs it is looked at.
+    `ended`: those that are known to have ended just now; then only what needs them is looked at.
     """
     with moving(pipeline_id) as moves:
         pipeline = moves.pipeline
         if pipeline is None or pipeline.status in PIPELINE_TERMINAL or pipeline.status == PipelineStatus.PENDING:
             return
-        waiting = _waiting(pipeline, None if ended is None else [ended])
+        waiting = _waiting(pipeline, ended)
         left: set[UUID] = set()
         while waiting:
-            ready, dead, blocked = _sorted(waiting)
+            ready = {stage_id: found for stage_id, found in waiting.items() if not found.unmet}
+            dead = {stage_id for stage_id, found in waiting.items() if found.dead}
             if ready and pipeline.status == PipelineStatus.RUNNING:
-                moves.stages(dict.fromkeys(ready, 0), StageEvent.ENQUEUE, actor=actor)
-                new_attempts(ready)
-                moves.queued |= {waiting[stage_id] for stage_id in ready}
-            left = (left | {*ready, *blocked}) - {*dead}
+                moves.stages(dict.fromkeys(ready, 0), Step(StageEvent.ENQUEUE, actor))
+                _new_attempts({stage_id: found.tried for stage_id, found in ready.items()})
+                moves.queued |= {found.queue for found in ready.values()}
+            left = (left | waiting.keys()) - dead
             if not dead:
                 break
-            moves.stages(
-                dict.fromkeys(dead, 0), StageEvent.SKIP, actor=actor, reason="a stage it needs did not complete"
-            )
+            moves.stages(dict.fromkeys(dead, 0), Step(StageEvent.SKIP, actor, "a stage it needs did not complete"))
             waiting = _waiting(pipeline, dead)
         if not left and not Stage.objects.filter(pipeline=pipeline).exclude(status__in=STAGE_TERMINAL).exists():
             _end(pipeline, moves, actor)
 
 
-def _waiting(pipeline: Pipeline, above: Collection[UUID] | None) -> dict[UUID, str]:
-    """Pending stages, with their queue: all of the pipeline, or those that need one of `above`."""
-    if above is None:
-        return dict(Stage.objects.filter(pipeline=pipeline, status=StageStatus.PENDING).values_list("pk", "queue"))
-    needing = _NEEDS.objects.filter(to_stage__in=above, from_stage__status=StageStatus.PENDING)
-    return dict(needing.values_list("from_stage_id", "from_stage__queue"))
-
-
-def _sorted(waiting: Collection[UUID]) -> tuple[list[UUID], list[UUID], list[UUID]]:
-    """Which of the stages have all they need, which never will, and which wait on."""
-    unmet: dict[UUID, set[str]] = {stage_id: set() for stage_id in waiting}
-    needs = _NEEDS.objects.filter(from_stage__in=list(waiting)).exclude(to_stage__status=StageStatus.COMPLETED)
-    for stage_id, status in needs.values_list("from_stage_id", "to_stage__status").distinct():
-        unmet[stage_id].add(status)
-    return (
-        [stage_id for stage_id, found in unmet.items() if not found],
-        [stage_id for stage_id, found in unmet.items() if found & _DEAD_ENDS],
-        [stage_id for stage_id, found in unmet.items() if found and not found & _DEAD_ENDS],
-    )
+def _waiting(pipeline: Pipeline, above: Collection[UUID] | None) -> dict[UUID, _Waiting]:
+    """Pending stages: all of the pipeline, or those that need one of `above`."""
+    pending = Stage.objects.filter(pipeline=pipeline, status=StageStatus.PENDING)
+    if above is not None:
+        pending = pending.filter(pk__in=_NEEDS.objects.filter(to_stage__in=above).values("from_stage"))
+    # A row for each status of what a stage needs, and each try at it; one with neither has one row.
+    rows = pending.order_by().values_list("pk", "queue", "attempts__number", "depends_on__status").distinct()
+    found: dict[UUID, _Waiting] = {}
+    for stage_id, queue, number, needed in rows:
+        stage = found.setdefault(stage_id, _Waiting(queue))
+        stage.tried = max(stage.tried, number or 0)
+        if needed not in (None, StageStatus.COMPLETED):
+            stage.unmet.add(needed)
+    return found
 
 
 def _end(pipeline: Pipeline, moves: Moves, actor: str) -> None:

@@ -21,7 +21,7 @@ from platform_site.common.roles import ensure_roles
 
 logger = logging.getLogger(__name__)
 
-SLOTS: Final = {queues.TRAINING: 1, queues.EVALUATION: 1, queues.PREPROCESSING: 2, queues.DEFAULT: 4}
+SLOTS: Final = {queues.TRAINING: 1, queues.EVALUATION: 1, queues.PREPROCESSING: 2, queues.DEFAULT: 16}
 """How much of each kind runs at a time at first; one where nothing is said. An administrator changes the rows."""
 HOST_SLOTS: Final = SLOTS[queues.TRAINING] + SLOTS[queues.EVALUATION] + SLOTS[queues.PREPROCESSING]
 """What this machine takes at a time: a training that runs must hold up no evaluation, and no data."""

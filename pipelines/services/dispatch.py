@@ -6,6 +6,7 @@ the observer, one that is doubled meets the claim.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -20,11 +21,11 @@ from django.utils.translation import gettext as _
 from environments import training
 from environments.models import Host
 from pipelines.folders import attempt_path
-from pipelines.kinds import inline_names, is_inline, needs_training_environment
+from pipelines.kinds import inline_names, is_inline, is_instant, needs_training_environment
 from pipelines.messages import send_launch
 from pipelines.models import Attempt, Queue, Stage
 from pipelines.states import STAGE_ACTIVE, PipelineStatus, StageEvent, StageStatus
-from pipelines.transitions import moving
+from pipelines.transitions import Moves, Step, moving, open_blocks
 
 LOOKAHEAD: Final = 50
 """How far past the free slots of a queue dispatch looks when the first ones wait for a host."""
@@ -32,9 +33,9 @@ LOOKAHEAD: Final = 50
 
 @dataclass(frozen=True)
 class Taker:
-    """A worker that has its hands free for one more short stage of `queue`, without a message.
+    """A worker that has its hands free for one more short stage of `queue`, or some instant ones, without a message.
 
-    `fields` says, when it comes to that, what it writes into the attempt that it takes: locks may be waited for
+    `fields` says, when it comes to that, what it writes into the attempts that it takes: locks may be waited for
     longer than a lease lasts.
     """
 
@@ -45,10 +46,10 @@ class Taker:
 
 @dataclass
 class HandedOut:
-    """`taken` runs already, by the taker; a message was sent for each of the others that `started` counts."""
+    """`taken` run already, by the taker; a message was sent for each of the others that `started` counts."""
 
     started: int = 0
-    taken: Attempt | None = None
+    taken: list[Attempt] = field(default_factory=list)
 
 
 def dispatch() -> int:
@@ -56,18 +57,25 @@ def dispatch() -> int:
     return hand_out().started if _due().exists() else 0
 
 
-def hand_out(only: Collection[str] | None = None, taker: Taker | None = None) -> HandedOut:
+def hand_out(
+    only: Collection[str] | None = None, taker: Taker | None = None, first: Callable[[ExitStack], None] | None = None
+) -> HandedOut:
     """Give the free slots of these queues (of all) to the highest priority, and the oldest within it.
 
     The rows of queues and hosts are locked: what is counted here stays so until the stages have moved. A pipeline's
-    row comes after them, and is never held by who asks for them.
+    row comes after them, and is never held by who asks for them. `first` is what the taker has to end before it
+    takes: in the same transaction, since one costs as much as a short stage. The blocks of moves that it opens stay
+    open for what is taken of the same pipelines.
     """
-    with transaction.atomic():
+    with transaction.atomic(), ExitStack() as kept:
         queues = Queue.objects.select_for_update().order_by("-priority", "name")
         locked = list(queues if only is None else queues.filter(pk__in=only))
+        places = _Places()
+        if first is not None:
+            places.lock()
+            first(kept)
         busy = Stage.objects.filter(status__in=STAGE_ACTIVE).order_by().values_list("queue")
         in_queue = dict(busy.annotate(n=Count("id")))
-        places = _Places()
         chosen: list[tuple[Stage, Host]] = []
         for queue in locked:
             free = queue.slots - in_queue.get(queue.name, 0)
@@ -78,6 +86,8 @@ def hand_out(only: Collection[str] | None = None, taker: Taker | None = None) ->
                     free -= 1
                     if not free:
                         break
+        if {stage.pipeline_id for stage, _host in chosen} - open_blocks():
+            kept.close()  # written in the order in which it happened: what ended made room
         found = _start(chosen, taker)
         # Last: it writes stages without their pipeline's row, which nobody may ask for after that.
         _tell(places.waiting)
@@ -122,6 +132,10 @@ class _Places:
     def _busy(self) -> Counter[int | None]:
         active = Attempt.objects.filter(outcome="", stage__status__in=STAGE_ACTIVE)
         return Counter(active.exclude(stage__kind__in=inline_names()).values_list("host_id", flat=True))
+
+    def lock(self) -> None:
+        """For who is about to lock a pipeline: that comes after the hosts."""
+        _ = self._hosts
 
     def take(self, stage: Stage) -> Host | None:
         """A host with room for the stage, which counts from now on."""
@@ -185,31 +199,44 @@ def _start_together(pipeline_id: UUID, host: Host, stages: list[Stage], taker: T
         by_id = {stage.pk: stage for stage in stages}
         # Looked up under the pipeline's lock: whatever was cancelled since it was chosen falls out here.
         attempts = list(Attempt.objects.filter(stage__in=by_id, stage__status=StageStatus.QUEUED, outcome=""))
-        moves.stages(
-            {attempt.stage_id: attempt.number for attempt in attempts},
-            StageEvent.DISPATCH,
-            actor="dispatch",
-            reason=f"on {host.name}",
-            not_before=None,
-        )
         for attempt in attempts:
             attempt.stage = by_id[attempt.stage_id]
-            folder = attempt_path(host.root, attempt.stage_id, attempt.number)
-            kept: dict[str, Any] = {"host": host, "folder": folder, "sent_at": timezone.now()}
-            if taker is not None and found.taken is None and _suits(attempt.stage, taker):
-                moves.stages({attempt.stage_id: attempt.number}, StageEvent.START, actor=taker.worker)
-                found.taken = attempt
-                kept |= taker.fields()
-            else:
-                _send_on_commit(attempt)
-            for name, value in kept.items():
-                setattr(attempt, name, value)
-            Attempt.objects.filter(pk=attempt.pk).update(**kept)
+        mine = _for_taker(attempts, taker) if taker is not None and not found.taken else []
+        dispatched = Step(StageEvent.DISPATCH, "dispatch", f"on {host.name}")
+        if taker is not None and mine:
+            _move(moves, mine, dispatched, Step(StageEvent.START, taker.worker))
+            _keep(mine, host=host, sent_at=timezone.now(), **taker.fields())
+            found.taken = mine
+        others = [attempt for attempt in attempts if attempt not in mine]
+        if others:
+            _move(moves, others, dispatched)
+        for attempt in others:
+            _keep([attempt], host=host, sent_at=timezone.now(), folder=_folder(host, attempt))
+            _send_on_commit(attempt)
         found.started += len(attempts)
 
 
-def _suits(stage: Stage, taker: Taker) -> bool:
-    return stage.queue == taker.queue and is_inline(stage.kind)
+def _for_taker(attempts: Iterable[Attempt], taker: Taker) -> list[Attempt]:
+    """What one worker can take at once: one short stage, or all the instant ones, which hold up nobody."""
+    suitable = [one for one in attempts if one.stage.queue == taker.queue and is_inline(one.stage.kind)]
+    instant = [one for one in suitable if is_instant(one.stage.kind)]
+    return instant or suitable[:1]
+
+
+def _move(moves: Moves, attempts: Iterable[Attempt], *steps: Step) -> None:
+    moves.stages({attempt.stage_id: attempt.number for attempt in attempts}, *steps, not_before=None)
+
+
+def _keep(attempts: Collection[Attempt], **fields: Any) -> None:
+    Attempt.objects.filter(pk__in=[attempt.pk for attempt in attempts]).update(**fields)
+    for attempt in attempts:
+        for name, value in fields.items():
+            setattr(attempt, name, value)
+
+
+def _folder(host: Host, attempt: Attempt) -> str:
+    """Work in the worker itself leaves no files."""
+    return "" if is_inline(attempt.stage.kind) else attempt_path(host.root, attempt.stage_id, attempt.number)
 
 
 def _send_on_commit(attempt: Attempt) -> None:

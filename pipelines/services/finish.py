@@ -1,6 +1,9 @@
 """End attempts: the move, the attempt's own record and what belongs to its kind, in one transaction."""
 
 import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,8 +17,8 @@ from pipelines.messages import send_launch
 from pipelines.models import Attempt, Stage
 from pipelines.services.advance import advance, new_attempt
 from pipelines.services.dispatch import requeue_at
-from pipelines.states import Outcome, StageEvent
-from pipelines.transitions import moving
+from pipelines.states import Outcome, StageEvent, StageStatus
+from pipelines.transitions import Moves, Step, moving
 from platform_runtime.contract import Claim, ContractError
 
 logger = logging.getLogger(__name__)
@@ -93,6 +96,74 @@ def fail_or_retry(attempt: Attempt, verdict: Verdict, probe: dict[str, Any], *, 
         result=verdict.result or None,
         error_message=verdict.reason,
     )
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a worker did itself: how it came out, after how many seconds since it took it."""
+
+    attempt: Attempt
+    verdict: Verdict
+    elapsed_s: float
+
+
+def end_inline(done: Sequence[Done], kept: ExitStack) -> set[str]:
+    """End short stages; those that completed alike together. The queues in which something may start now.
+
+    The blocks of moves are left to `kept`, which closes them: what is taken next often belongs to the same pipeline.
+    Raises MovedMeanwhile when one was cancelled while it ran, or found lost: nothing has ended then.
+    """
+    queued: set[str] = set()
+    for pipeline_id, parts in _grouped(done, lambda one: one.attempt.stage.pipeline_id):
+        moves = kept.enter_context(moving(pipeline_id))
+        complete_ones = [one for one in parts if one.verdict.complete]
+        for _result, alike in _grouped(complete_ones, lambda one: repr(one.verdict.result)):
+            _complete_together(moves, alike)
+        for one in parts:
+            if not one.verdict.complete:
+                fail_or_retry(one.attempt, one.verdict, {"elapsed_s": one.elapsed_s})
+        if complete_ones:
+            advance(pipeline_id, actor=OBSERVER, ended=[one.attempt.stage_id for one in complete_ones])
+        queued |= moves.queued
+    return queued
+
+
+def end_each(done: Sequence[Done]) -> set[str]:
+    """The same one by one, each as its stage stands by now."""
+    queued: set[str] = set()
+    for one in done:
+        with moving(one.attempt.stage.pipeline_id) as moves:
+            end = complete if one.verdict.complete else fail_or_retry
+            end(one.attempt, one.verdict, {"elapsed_s": one.elapsed_s})
+        queued |= moves.queued
+    return queued
+
+
+def _grouped(done: Iterable[Done], key: Callable[[Done], Any]) -> list[tuple[Any, list[Done]]]:
+    found: dict[Any, list[Done]] = defaultdict(list)
+    for one in done:
+        found[key(one)].append(one)
+    return list(found.items())
+
+
+def _complete_together(moves: Moves, done: Sequence[Done]) -> None:
+    last = max(done, key=lambda one: one.elapsed_s)
+    verdict, times = last.verdict, times_of({"elapsed_s": last.elapsed_s}, last.attempt)
+    moves.stages(
+        {one.attempt.stage_id: one.attempt.number for one in done},
+        Step(StageEvent.COMPLETE, OBSERVER, verdict.reason),
+        before=StageStatus.RUNNING,
+        held=[one.attempt.pk for one in done],
+        completed_at=times.completed_at,
+        result=verdict.result,
+        error_message="",
+    )
+    Attempt.objects.filter(pk__in=[one.attempt.pk for one in done]).update(
+        outcome=Outcome.SUCCEEDED, reason=verdict.reason, completed_at=times.completed_at
+    )
+    for one in done:
+        if one.verdict.result:
+            kind_of(one.attempt.stage.kind).settle(one.attempt.stage, one.attempt, one.verdict)
 
 
 def requeue(attempt: Attempt, outcome: Outcome, verdict: Verdict, probe: dict[str, Any], *, delay: timedelta) -> bool:
@@ -173,7 +244,7 @@ def _end(
         _close(attempt, outcome, verdict.reason, probe)
         if verdict.result:
             kind_of(attempt.stage.kind).settle(attempt.stage, attempt, verdict)
-        advance(attempt.stage.pipeline_id, actor=actor, ended=attempt.stage_id)
+        advance(attempt.stage.pipeline_id, actor=actor, ended=[attempt.stage_id])
     return True
 
 

@@ -1,26 +1,32 @@
 """Short stages in the worker itself, under a lease that the worker renews."""
 
+import logging
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 
+from django.db import DatabaseError
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from environments.transports import TransportError
 from pipelines.decide import RESEND_AFTER_S
-from pipelines.kinds import InlineKind, Verdict, kind_of
+from pipelines.kinds import InlineKind, Verdict, instant_names, kind_of
 from pipelines.models import Attempt
 from pipelines.services import finish
 from pipelines.services.dispatch import Taker, hand_out
+from pipelines.services.finish import Done
 from pipelines.services.leases import LEASE_S, lease_until, renewed
 from pipelines.services.params import params_of
 from pipelines.states import Outcome, StageEvent, StageStatus
-from pipelines.transitions import moving
+from pipelines.transitions import MovedMeanwhile, Step, moving
 from platform_site.common import clock
 from platform_site.common.errors import PlatformError
 from platform_site.common.outages import outage
+
+logger = logging.getLogger(__name__)
 
 LOST_TRIES: Final = 3
 TAKE_S: Final = 0.5
@@ -32,20 +38,30 @@ def run_inline(attempt: Attempt, kind: InlineKind, *, worker: str) -> bool:
 
     Whoever ends a stage hands out the slot that came free, and goes on itself with what needs no other worker.
     """
-    if not _begin(attempt, worker):
+    queue, taken = attempt.stage.queue, _begin(attempt, kind, worker)
+    if not taken:
         return False
     until = time.monotonic() + TAKE_S
-    taker = Taker(attempt.stage.queue, worker, partial(_holding, worker))
-    queues = _work(attempt, kind)
-    while worker and time.monotonic() < until:
-        taken = hand_out(queues, taker).taken
-        if taken is None:
-            return True
-        further = kind_of(taken.stage.kind)
-        assert isinstance(further, InlineKind), "nothing else is taken"
-        queues = _work(taken, further)
-    hand_out(queues)
+    while taken:
+        done = _work(taken)
+        free = bool(worker) and time.monotonic() < until
+        taken = _turn(done, queue, Taker(queue, worker, partial(_holding, worker)) if free else None)
     return True
+
+
+def _turn(done: Sequence[Done], queue: str, taker: Taker | None) -> list[Attempt]:
+    """End what was done, and take what may start next, in one transaction: that costs as much as a short stage."""
+    queued: set[str] = set()
+
+    try:
+        taken = hand_out({queue}, taker, lambda kept: queued.update(finish.end_inline(done, kept))).taken
+    except (DatabaseError, MovedMeanwhile) as error:
+        # What is done ends, whatever is wrong with its neighbours or with what comes next.
+        logger.info("Stages that were done end one by one: %s", error)
+        taken, queued = [], {queue, *finish.end_each(done)}
+    if others := queued - {queue} if taken else queued:
+        hand_out(others)
+    return taken
 
 
 def _holding(worker: str) -> dict[str, Any]:
@@ -53,39 +69,67 @@ def _holding(worker: str) -> dict[str, Any]:
     return {"worker": worker, "started_at": timezone.now(), "lease_until": lease_until()}
 
 
-def _begin(attempt: Attempt, worker: str) -> bool:
-    # One transaction: a stage seen to run without its lease would be taken for lost, and run twice.
-    with moving(attempt.stage.pipeline_id) as moves:
-        actor, held = worker or "worker", _holding(worker)
-        if not moves.stage(attempt.stage_id, StageEvent.START, actor=actor, attempt=attempt.number):
-            return False
-        Attempt.objects.filter(pk=attempt.pk, outcome="").update(**held)
-    for name, value in held.items():
-        setattr(attempt, name, value)
-    return True
+def _begin(attempt: Attempt, kind: InlineKind, worker: str) -> list[Attempt]:
+    """Move it to running, and with an instant one those that wait beside it; empty when somebody else has it."""
+    try:
+        with moving(attempt.stage.pipeline_id) as moves:
+            begun = _beside(attempt) if kind.instant else [attempt]
+            if attempt not in begun:
+                return []
+            # One transaction: a stage seen to run without its lease would be taken for lost, and run twice.
+            ids = [one.pk for one in begun]
+            numbers = {one.stage_id: one.number for one in begun}
+            moves.stages(numbers, Step(StageEvent.START, worker or "worker"), held=ids)
+            held = _holding(worker)
+            Attempt.objects.filter(pk__in=ids).update(**held)
+    except MovedMeanwhile:
+        return []
+    for one in begun:
+        for name, value in held.items():
+            setattr(one, name, value)
+    return begun
 
 
-def _work(attempt: Attempt, kind: InlineKind) -> set[str]:
-    """Do what began, and end it; the queues in which something may start now."""
+def _beside(attempt: Attempt) -> list[Attempt]:
+    """What was sent off together with an instant stage. The messages of the others find them taken."""
+    starting = Attempt.objects.filter(
+        outcome="",
+        stage__pipeline=attempt.stage.pipeline_id,
+        stage__queue=attempt.stage.queue,
+        stage__status=StageStatus.STARTING,
+        stage__kind__in=instant_names(),
+    )
+    return list(starting.select_related("stage"))
+
+
+def _work(attempts: Sequence[Attempt]) -> list[Done]:
+    """Do what began, one after the other. What fails in a way that nobody foresaw is left to its lease."""
     began = time.monotonic()
-    with renewed(attempt):
-        try:
-            verdict = kind.run(attempt.stage, params_of(attempt.stage))
-        except (PlatformError, TransportError) as error:
-            verdict = Verdict(False, str(error), retryable=isinstance(error, TransportError))
-        except OSError as error:
-            away = outage(error)
-            if away is None:
-                raise
-            verdict = Verdict(False, away.message, retryable=True)
-    # Counted by a clock that nobody sets, as a runner does.
-    took = {"elapsed_s": time.monotonic() - began}
-    with moving(attempt.stage.pipeline_id) as moves:
-        if verdict.complete:
-            finish.complete(attempt, verdict, took)
-        else:
-            finish.fail_or_retry(attempt, verdict, took)
-    return {attempt.stage.queue, *moves.queued}
+    done: list[Done] = []
+    with renewed(attempts):
+        for attempt in attempts:
+            try:
+                verdict = _verdict(attempt)
+            except Exception:
+                logger.exception("Stage %s failed in its worker", attempt.stage_id)
+            else:
+                # Counted by a clock that nobody sets, as a runner does.
+                done.append(Done(attempt, verdict, time.monotonic() - began))
+    return done
+
+
+def _verdict(attempt: Attempt) -> Verdict:
+    kind = kind_of(attempt.stage.kind)
+    assert isinstance(kind, InlineKind), "nothing else is taken"
+    try:
+        return kind.run(attempt.stage, params_of(attempt.stage))
+    except (PlatformError, TransportError) as error:
+        return Verdict(False, str(error), retryable=isinstance(error, TransportError))
+    except OSError as error:
+        away = outage(error)
+        if away is None:
+            raise
+        return Verdict(False, away.message, retryable=True)
 
 
 def observe(attempt: Attempt) -> bool:

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Final
@@ -30,16 +30,16 @@ class _Leases:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def add(self, attempt_id: UUID) -> None:
+    def add(self, attempts: set[UUID]) -> None:
         with self._lock:
-            self._held.add(attempt_id)
+            self._held |= attempts
             if self._thread is None:
                 self._thread = threading.Thread(target=self._renew, name="leases", daemon=True)
                 self._thread.start()
 
-    def remove(self, attempt_id: UUID) -> None:
+    def remove(self, attempts: set[UUID]) -> None:
         with self._lock:
-            self._held.discard(attempt_id)
+            self._held -= attempts
 
     def _renew(self) -> None:
         pause = threading.Event()
@@ -61,10 +61,11 @@ _leases = _Leases()
 
 
 @contextmanager
-def renewed(attempt: Attempt) -> Iterator[None]:
-    """Keep the lease while the work lasts. A worker that is killed or frozen stops renewing, and is found lost."""
-    _leases.add(attempt.pk)
+def renewed(attempts: Iterable[Attempt]) -> Iterator[None]:
+    """Keep the leases while the work lasts. A worker that is killed or frozen stops renewing, and is found lost."""
+    held = {attempt.pk for attempt in attempts}
+    _leases.add(held)
     try:
         yield
     finally:
-        _leases.remove(attempt.pk)
+        _leases.remove(held)
