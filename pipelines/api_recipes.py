@@ -20,7 +20,7 @@ from platform_site.common.roles import Role
 
 from . import recipe_selectors as selectors
 from .models import Recipe, RecipeRevision
-from .recipes.spec import Problem
+from .recipes.spec import Checked, Problem
 from .services import compare
 from .services import recipes as services
 
@@ -186,6 +186,21 @@ def compared(found: compare.Compared) -> dict[str, Any]:
     return {**rows, "metrics": [asdict(metric) for metric in found.metrics]}
 
 
+def checked(found: Checked) -> dict[str, Any]:
+    """As it goes over the wire."""
+    return {
+        "valid": found.valid,
+        "errors": [shown(problem) for problem in found.errors],
+        "warnings": [shown(problem) for problem in found.warnings],
+    }
+
+
+def shown(problem: Problem) -> dict[str, str]:
+    """As it goes over the wire."""
+    told = {"key": problem.key, "message": services.told(problem)}
+    return told if problem.suggestion is None else {**told, "suggestion": problem.suggestion}
+
+
 class RecipeFilter(StrictFilterSet):
     algorithm = django_filters.ChoiceFilter(choices=Recipe.Algorithm.choices)
     trainer = django_filters.ChoiceFilter(choices=Recipe.Trainer.choices)
@@ -268,13 +283,7 @@ class Validate(ApiView):
         asked.is_valid(raise_exception=True)
         draft = _draft(asked.validated_data)
         found = services.check_draft(signed_in(request), draft, admin=may(request, Role.ADMIN))
-        return Response(
-            {
-                "valid": found.valid,
-                "errors": [_shown(problem) for problem in found.errors],
-                "warnings": [_shown(problem) for problem in found.warnings],
-            }
-        )
+        return Response(checked(found))
 
 
 class Compile(ApiView):
@@ -333,11 +342,6 @@ def _draft(given: dict[str, Any]) -> services.Draft:
         dataset=given.get("dataset"),
         derived_from=given.get("derived_from"),
     )
-
-
-def _shown(problem: Problem) -> dict[str, str]:
-    shown = {"key": problem.key, "message": services.told(problem)}
-    return shown if problem.suggestion is None else {**shown, "suggestion": problem.suggestion}
 
 
 urlpatterns = [

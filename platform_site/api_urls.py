@@ -7,6 +7,7 @@ from platform_site.common.api.urls import fallback
 urlpatterns = [
     path("", include("platform_site.common.api.urls")),
     path("", include("pipelines.api.urls")),
+    path("", include("pipelines.api_recipe_tools")),
     path("", include("pipelines.api_recipes")),
     path("", include("datasets.api")),
     path("", include("monitoring.api")),

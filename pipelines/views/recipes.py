@@ -1,6 +1,6 @@
 """Recipes: the list, one with its revisions, the form that makes and revises them, two side by side."""
 
-from typing import Any
+from typing import Any, Final
 
 from django.contrib import messages
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -22,10 +22,17 @@ from ..models import Recipe, RecipeRevision
 from ..recipe_form import RecipeForm, further_keys
 from ..recipes import validate
 from ..recipes.spec import SFT, VERL
+from ..recipes.trainers import TRAINERS
 from ..services import compare
 from ..services import recipes as services
 
 Person = AbstractBaseUser | AnonymousUser
+
+METHODS: Final = [
+    (algorithm, trainer, f"{Recipe.Algorithm(algorithm).label} · {Recipe.Trainer(trainer).label}")
+    for algorithm, trainer in TRAINERS
+]
+"""What a new recipe may be for, as it is shown."""
 
 
 @require_GET
@@ -105,9 +112,10 @@ def recipe(request: HttpRequest, slug: str) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @needs(Role.OPERATOR)
 def new_recipe(request: HttpRequest) -> HttpResponse:
-    """`?from=` the recipe to derive from. POST with `do`: save, or `yaml` and `form` for the other view."""
+    """`?from=` the recipe to derive from, or `?algorithm=&trainer=`. POST with `do`: save, or `yaml` and `form` for
+    the other view."""
     origin = _origin(request)
-    algorithm, trainer = (origin.algorithm, origin.trainer) if origin else (SFT, VERL)
+    algorithm, trainer = (origin.algorithm, origin.trainer) if origin else _method(request)
     if request.method != "POST":
         return _page(request, _derived(origin) if origin else RecipeForm(algorithm, trainer), origin=origin)
     form = RecipeForm.from_post(request.POST, algorithm=algorithm, trainer=trainer)
@@ -207,6 +215,13 @@ def _origin(request: HttpRequest) -> Recipe | None:
     return recipe_selectors.recipe_for(request.user, slug) if slug else None
 
 
+def _method(request: HttpRequest) -> tuple[str, str]:
+    """Algorithm and trainer of a new recipe, where they are known."""
+    asked = request.POST if request.method == "POST" else request.GET
+    named = (asked.get("algorithm", ""), asked.get("trainer", ""))
+    return named if named in TRAINERS else (SFT, VERL)
+
+
 def _plain(recipe: Recipe, revision: RecipeRevision) -> dict[str, str]:
     return {
         "name": recipe.name,
@@ -242,12 +257,14 @@ def _page(
     revision: int | None = None,
     status: int = 200,
 ) -> HttpResponse:
+    kind = TRAINERS[form.algorithm, form.trainer].dataset_kind if (form.algorithm, form.trainer) in TRAINERS else ""
     context = {
         "form": form,
+        "methods": [] if origin or recipe else METHODS,
         "origin": origin,
         "recipe": recipe,
         "revision": revision,
-        "datasets": Dataset.objects.filter(project__in=projects_for(request.user), kind=form.algorithm),
+        "datasets": Dataset.objects.filter(project__in=projects_for(request.user), kind=kind),
         "models": validate.BUILTIN_MODELS,
         "keys": further_keys(form.algorithm, form.trainer),
     }

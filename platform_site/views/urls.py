@@ -5,7 +5,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 from django.views.i18n import set_language
 
-from pipelines.views import pipelines, recipes, runs, tasks
+from pipelines.views import pipelines, recipe_import, recipes, runs, tasks
 
 from . import datasets, home, preferences, system
 
@@ -42,6 +42,7 @@ urlpatterns = [
     path("recipes/", recipes.recipes, name="recipes"),
     path("recipes/new/", recipes.new_recipe, name="recipe-new"),
     path("recipes/check/", recipes.check_recipe, name="recipe-check"),
+    path("recipes/import/", recipe_import.import_recipe, name="recipe-import"),
     path("recipes/diff/", recipes.diff_recipes, name="recipe-diff"),
     path("recipes/<slug:slug>/", recipes.recipe, name="recipe"),
     path("recipes/<slug:slug>/edit/", recipes.edit_recipe, name="recipe-edit"),
