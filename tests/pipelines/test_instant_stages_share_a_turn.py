@@ -1,5 +1,6 @@
 """A worker takes several instant stages at once. Each starts once, within the slots, and ends on its own merits."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from environments.models import Host
 from pipelines.kinds import InlineKind, Verdict, registry
 from pipelines.models import Attempt, Pipeline, Queue, Stage, Transition
-from pipelines.services import cancel, dispatch, finish, inline, launch
+from pipelines.services import cancel, dispatch, finish, launch
 from pipelines.services.advance import advance
 from pipelines.states import STAGE_ACTIVE, Outcome, PipelineEvent, PipelineStatus
 from pipelines.transitions import move_pipeline
@@ -39,7 +40,7 @@ class MeddlingKind(InlineKind):
             cancel.cancel_stage(other(stage, params["cancel"]).pk, user=builders.person())
         if "lose" in params:
             lost = Attempt.objects.select_related("stage").get(stage=other(stage, params["lose"]), outcome="")
-            finish.requeue(lost, Outcome.LOST, Verdict(False, "lost"), {}, delay=inline.timedelta(hours=1))
+            finish.requeue(lost, Outcome.LOST, Verdict(False, "lost"), {}, delay=timedelta(hours=1))
         return Verdict(True, result={"of": stage.name})
 
 
