@@ -47,16 +47,17 @@ class Drawing:
 
 
 @lru_cache(maxsize=64)
-def draw(nodes: tuple[Node, ...]) -> Drawing:
-    """Layers from left to right, each centred. Names must differ; needs that nobody fills are left out, and those
-    that close a cycle are drawn as broken. Cached: a graph does not change while its stages run."""
+def draw(nodes: tuple[Node, ...], height: int = BOX_HEIGHT) -> Drawing:
+    """Boxes `height` pixels high, in layers from left to right, each centred. Names must differ; needs that nobody
+    fills are left out, and those that close a cycle are drawn as broken. Cached: a graph does not change while its
+    stages run."""
     sound, broken = _sound(nodes)
     places = layout(sound)
     tallest = max((place.row for place in places.values()), default=0) + 1
     rows_in: dict[int, int] = {}
     for place in places.values():
         rows_in[place.layer] = max(rows_in.get(place.layer, 0), place.row + 1)
-    pitch = BOX_HEIGHT + GAP_Y
+    pitch = height + GAP_Y
     boxes = {
         name: Box(
             name,
@@ -66,14 +67,14 @@ def draw(nodes: tuple[Node, ...]) -> Drawing:
         for name, place in places.items()
     }
     edges = [
-        Edge(need, node.name, _path(boxes[need], boxes[node.name]))
+        Edge(need, node.name, _path(boxes[need], boxes[node.name], height))
         for node in sound
         for need in dict.fromkeys(node.needs)
     ]
-    edges += [Edge(need, name, _way_back(boxes[need], boxes[name]), broken=True) for need, name in broken]
+    edges += [Edge(need, name, _way_back(boxes[need], boxes[name], height), broken=True) for need, name in broken]
     return Drawing(
         width=max((box.x for box in boxes.values()), default=0) + BOX_WIDTH + MARGIN,
-        height=max((box.y for box in boxes.values()), default=0) + BOX_HEIGHT + MARGIN + (BELOW if broken else 0),
+        height=max((box.y for box in boxes.values()), default=0) + height + MARGIN + (BELOW if broken else 0),
         boxes=tuple(boxes[node.name] for node in nodes),
         edges=tuple(edges),
     )
@@ -96,17 +97,17 @@ def _sound(nodes: Sequence[Node]) -> tuple[list[Node], list[tuple[str, str]]]:
     return [Node(name) for name in needs], []
 
 
-def _path(source: Box, target: Box) -> str:
-    x1, y1 = source.x + BOX_WIDTH, source.y + BOX_HEIGHT // 2
-    x2, y2 = target.x - 7, target.y + BOX_HEIGHT // 2
+def _path(source: Box, target: Box, height: int) -> str:
+    x1, y1 = source.x + BOX_WIDTH, source.y + height // 2
+    x2, y2 = target.x - 7, target.y + height // 2
     bend = max(GAP_X // 2, (x2 - x1) // 2)
     return f"M{x1} {y1}C{x1 + bend} {y1} {x2 - bend} {y2} {x2} {y2}"
 
 
-def _way_back(source: Box, target: Box) -> str:
+def _way_back(source: Box, target: Box, height: int) -> str:
     """Below the nodes, so that it does not hide the edges that lead forward."""
     x1, x2 = source.x + BOX_WIDTH // 2, target.x + BOX_WIDTH // 2
-    y1, y2 = source.y + BOX_HEIGHT, target.y + BOX_HEIGHT + 7
+    y1, y2 = source.y + height, target.y + height + 7
     return f"M{x1} {y1}C{x1} {y1 + BELOW} {x2} {y2 + BELOW} {x2} {y2}"
 
 

@@ -19,12 +19,22 @@ from .models import Attempt, Job, Pipeline, Queue, Stage, Transition
 from .progress import Progress, progress_of
 from .states import STAGE_ACTIVE, STAGE_TERMINAL, Outcome, StageStatus
 
+MOST_NAMES: Final = 4
+"""Of stages that another one waits for: it can be hundreds."""
+
 Person = AbstractBaseUser | AnonymousUser
+
+
+def needs_of_stages() -> Prefetch[str, QuerySet[Stage], str]:
+    """Of the stages that another one needs, their names and statuses alone: hundreds can need hundreds."""
+    return Prefetch("depends_on", Stage.objects.only("name", "status"))
 
 
 def pipelines_for(user: Person) -> QuerySet[Pipeline]:
     """With all that their progress is worked out from, in a constant number of queries."""
-    stages = Stage.objects.order_by("order").select_related("job__stream").prefetch_related("depends_on", _attempts())
+    stages = (
+        Stage.objects.order_by("order").select_related("job__stream").prefetch_related(needs_of_stages(), _attempts())
+    )
     return (
         Pipeline.objects.filter(project__in=projects_for(user))
         .select_related("project")
@@ -48,7 +58,7 @@ def stages_of(pipeline: Pipeline) -> QuerySet[Stage]:
     return (
         Stage.objects.filter(pipeline=pipeline)
         .select_related("job__stream", "host")
-        .prefetch_related("depends_on", _attempts())
+        .prefetch_related(needs_of_stages(), _attempts())
         .order_by("order")
     )
 
@@ -175,6 +185,9 @@ def waiting_for(stage: Stage) -> str:
     """Why a stage does not run yet; empty when it does not wait."""
     if stage.status == StageStatus.PENDING:
         needs = [above.name for above in stage.depends_on.all() if above.status != StageStatus.COMPLETED]
+        if len(needs) > MOST_NAMES:
+            told = _("stages: %(names)s and %(more)s more")
+            return told % {"names": ", ".join(needs[:MOST_NAMES]), "more": len(needs) - MOST_NAMES}
         return _("stages: %(names)s") % {"names": ", ".join(needs)} if needs else _("the start of its pipeline")
     if stage.status != StageStatus.QUEUED:
         return ""

@@ -12,6 +12,7 @@ from django.utils import timezone, translation
 
 from pipelines.models import Attempt, Pipeline, Stage
 from pipelines.pictures import picture_of
+from pipelines.selectors import needs_of_stages
 
 from .render import MOST_ROWS, Reader, partial
 
@@ -20,6 +21,8 @@ _PARTS: Final = ("pipeline_status", "pipeline_notice", "pipeline_progress", "pip
 
 LOOK_AT_TASKS: Final = partial("#tasks-changed", '<i id="tasks-changed" data-look hidden></i>')
 """The numbers, queues and rows of the tasks page change together: it asks for all of them again."""
+LOOK_AT_STAGES: Final = partial("#stages-changed", '<i id="stages-changed" data-look hidden></i>')
+"""A large pipeline has more rows than should be pushed, and its page shows some of them: it asks for those again."""
 LOOK_AT_LIST: Final = partial("#list-changed", '<i id="list-changed" data-look hidden></i>')
 
 
@@ -33,7 +36,8 @@ class PipelineRow:
 
 def pipelines() -> QuerySet[Pipeline]:
     attempts = Prefetch("attempts", Attempt.objects.select_related("host").order_by("number"))
-    stages = Stage.objects.order_by("order").select_related("job__stream").prefetch_related("depends_on", attempts)
+    needs = needs_of_stages()
+    stages = Stage.objects.order_by("order").select_related("job__stream").prefetch_related(needs, attempts)
     return Pipeline.objects.prefetch_related(Prefetch("stages", stages))
 
 
@@ -68,7 +72,8 @@ def pipeline_parts(
     pipeline_id: UUID, readers: Collection[Reader], *, changed: Collection[UUID] = (), within_s: float = 0.0
 ) -> dict[Reader, str]:
     """The page of one pipeline: its head, and node and row of the stages `changed` or changed `within_s`, and of what
-    waits for them. Empty when the pipeline is gone."""
+    waits for them. Of a large one the nodes that hold them, at most MOST_NODES, and the word to look again. Empty when
+    the pipeline is gone."""
     pipeline = pipelines().filter(pk=pipeline_id).first()
     if pipeline is None:
         return {}
@@ -83,9 +88,10 @@ def pipeline_parts(
         # What a stage waits for changes with those it waits for.
         or (placed.stage.status == "pending" and any(above.pk in moved for above in placed.stage.depends_on.all()))
     ]
+    folds = [fold for fold in picture.folds if any(stage.pk in moved for stage in fold.stages)]
     html = {}
     for language, can_operate in readers:
-        context = {"pipeline": pipeline, "can_operate": can_operate}
+        context = {"pipeline": pipeline, "can_operate": can_operate, "picture": picture}
         with translation.override(language):
             pieces = [
                 partial(f"#{name.replace('_', '-')}", render_to_string(f"{_TEMPLATE}#{name}", context))
@@ -101,6 +107,12 @@ def pipeline_parts(
                 }
                 key = placed.stage.pk
                 pieces.append(partial(f"#node-{key}", render_to_string(f"{_TEMPLATE}#stage_node", mine)))
-                pieces.append(partial(f"#stage-row-{key}", render_to_string(f"{_TEMPLATE}#stage_row", mine)))
+                if not picture.folds:
+                    pieces.append(partial(f"#stage-row-{key}", render_to_string(f"{_TEMPLATE}#stage_row", mine)))
+            for fold in folds:
+                html_of_fold = render_to_string(f"{_TEMPLATE}#stage_fold", {**context, "fold": fold})
+                pieces.append(partial(f"#fold-{fold.first.pk}", html_of_fold))
+            if picture.folds and moved:
+                pieces.append(LOOK_AT_STAGES)
         html[language, can_operate] = "".join(pieces)
     return html

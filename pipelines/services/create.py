@@ -85,8 +85,8 @@ def problems(user: User, spec: PipelineSpec) -> dict[str, str]:
                 "known": ", ".join(names())
             }
             continue
-        for reference in references(stage.params) if above else ():
-            if not above.holds(reference.stage, stage.name):
+        for reference in references(stage.params):
+            if above is not None and not above.holds(reference.stage, stage.name):
                 found[f"{here}.params.{reference.where}"] = _(
                     "Stage %(name)s is not one that this stage depends on."
                 ) % {"name": reference.stage}
@@ -96,7 +96,7 @@ def problems(user: User, spec: PipelineSpec) -> dict[str, str]:
             find.host(user, stage.params.get("host"))
             kind = kind_of(stage.task)
             wrong = kind.problems(stage.params, user)
-            if above:
+            if above is not None:
                 wrong |= kind.misplaced(stage.params, {name: task_of[name] for name in above.of(stage.name)})
         except PlatformError as error:
             wrong = {name: " ".join(told) for name, told in error.fields.items()} or {"": error.message}

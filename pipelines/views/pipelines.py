@@ -14,8 +14,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from platform_site.common.errors import PlatformError
-from platform_site.common.models import User
-from platform_site.common.pages import may_operate, needs
+from platform_site.common.pages import may_operate, needs, visitor
 from platform_site.common.roles import Role
 
 from .. import pipeline_templates, selectors
@@ -27,6 +26,7 @@ from ..pipeline_form import PipelineForm, Unreadable, kinds, queues, read_params
 from ..services import cancel, control, create, delete
 from ..states import PIPELINE_TERMINAL, PipelineStatus, StageStatus
 from .log import log_file
+from .stages import listed
 
 PAGE_SIZE: Final = 25
 ACTIVE: Final = [PipelineStatus.RUNNING, PipelineStatus.PAUSED]
@@ -95,11 +95,11 @@ def create_pipeline(request: HttpRequest) -> HttpResponse:
             form.remove(request.POST["remove"])
         return _editor(request, form)
     spec = form.spec()
-    form.place(create.problems(_user(request), spec))
+    form.place(create.problems(visitor(request), spec))
     if not form.ready:
         return _editor(request, form, status=422)
     start = request.POST.get("do") == "start"
-    made = create.create_pipeline(user=_user(request), spec=spec, start=start)
+    made = create.create_pipeline(user=visitor(request), spec=spec, start=start)
     messages.success(request, _("The pipeline was started.") if start else _("The pipeline was saved."))
     return redirect("pipeline", pipeline_id=made.pk)
 
@@ -109,7 +109,7 @@ def create_pipeline(request: HttpRequest) -> HttpResponse:
 def preview_pipeline(request: HttpRequest) -> HttpResponse:
     """The drawing and the problems of a form that is still being filled in."""
     form = PipelineForm.from_post(request.POST)
-    form.place(create.problems(_user(request), form.spec()))
+    form.place(create.problems(visitor(request), form.spec()))
     form.forget_blanks()
     return render(request, "pipelines/_editor.html#preview_message", _editor_context(form))
 
@@ -118,7 +118,7 @@ def _first_form(request: HttpRequest) -> PipelineForm:
     template = pipeline_templates.template(request.GET.get("template", ""))
     if template is not None:
         form = PipelineForm.of_template(template)
-        form.place(create.problems(_user(request), form.spec()))
+        form.place(create.problems(visitor(request), form.spec()))
         return form
     try:
         return PipelineForm.of(selectors.pipeline_for(request.user, UUID(request.GET.get("from", ""))))
@@ -156,18 +156,20 @@ def _editor_context(form: PipelineForm) -> dict[str, Any]:
 @require_GET
 @needs(Role.VIEWER)
 def pipeline(request: HttpRequest, pipeline_id: UUID) -> HttpResponse:
-    """`?stage=` the name of the one whose log and facts are shown."""
+    """`?stage=` the name of the one whose log and facts are shown. What else `listed` understands."""
     found = selectors.pipeline_for(request.user, pipeline_id)
     stages = list(found.stages.all())
     chosen = _chosen(stages, request.GET.get("stage", ""))
+    picture = picture_of(stages)
+    shown = listed(stages, picture, request.GET)
     return render(
         request,
         "pipelines/detail.html",
         {
             "pipeline": found,
-            "stages": stages,
-            "picture": picture_of(stages),
-            "timeline": timeline_of(found, stages),
+            "picture": picture,
+            "list": shown,
+            "timeline": timeline_of(found, shown.stages),
             "chosen": chosen,
             "has_log": chosen is not None and not is_inline(chosen.kind),
             "live": found.status not in PIPELINE_TERMINAL,
@@ -188,7 +190,7 @@ def _change(request: HttpRequest, pipeline_id: UUID, change: Callable[..., None]
     """One action; back to where it was asked for. What the state does not allow is said there."""
     found = selectors.pipeline_for(request.user, pipeline_id)
     try:
-        change(found.pk, user=_user(request))
+        change(found.pk, user=visitor(request))
     except PlatformError as error:
         messages.error(request, error.message)
     back = request.POST.get("next", "")
@@ -239,7 +241,7 @@ def delete_pipeline(request: HttpRequest, pipeline_id: UUID) -> HttpResponse:
     if request.method != "POST":
         return render(request, "pipelines/delete.html", {"pipeline": found})
     try:
-        delete.delete_pipeline(found, user=_user(request))
+        delete.delete_pipeline(found, user=visitor(request))
     except PlatformError as error:
         messages.error(request, error.message)
         return redirect("pipeline", pipeline_id=pipeline_id)
@@ -258,7 +260,7 @@ def cancel_stage(request: HttpRequest, pipeline_id: UUID, name: str) -> HttpResp
     if request.method != "POST":
         return render(request, "pipelines/stage_cancel.html", {"pipeline": stage.pipeline, "stage": stage})
     try:
-        cancel.cancel_stage(stage.pk, user=_user(request))
+        cancel.cancel_stage(stage.pk, user=visitor(request))
     except PlatformError as error:
         messages.error(request, error.message)
     return _to_stage(request, stage)
@@ -276,7 +278,7 @@ def retry_stage(request: HttpRequest, pipeline_id: UUID, name: str) -> HttpRespo
         try:
             wanted = read_params(text)
             changed = {key: value for key, value in wanted.items() if stage.params.get(key, ...) != value}
-            control.retry_stage(stage, user=_user(request), params=changed or None)
+            control.retry_stage(stage, user=visitor(request), params=changed or None)
         except Unreadable as error:
             problems = [str(error)]
         except PlatformError as error:
@@ -300,9 +302,3 @@ def _to_stage(request: HttpRequest, stage: Stage) -> HttpResponse:
     answer = redirect("pipeline", pipeline_id=stage.pipeline_id)
     answer["Location"] += f"?stage={stage.name}"
     return answer
-
-
-def _user(request: HttpRequest) -> User:
-    """Whoever is signed in: `needs` lets nobody else in."""
-    assert isinstance(request.user, User)
-    return request.user

@@ -9,13 +9,14 @@ from django import template
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 
 from environments import training
 from environments.models import Host
 from pipelines import selectors
 from pipelines.kinds import summary_of
 from pipelines.models import Attempt, Job, Pipeline, Stage
+from pipelines.pictures import Folded
 from pipelines.pipeline_form import write_params
 from platform_site import display
 
@@ -189,6 +190,21 @@ def node_line(stage: Stage, progress: Progress) -> str:
     if progress.fraction is not None and stage.status == "running":
         return f"{label} · {percent(progress.fraction)} %"
     return label
+
+
+@register.simple_tag
+def fold_name(fold: Folded) -> str:
+    """How many stages stand together, and of which kind."""
+    many = len(fold.stages)
+    if not fold.kind:
+        return ngettext("%(n)d stage", "%(n)d stages", many) % {"n": many}
+    return f"{many} \N{MULTIPLICATION SIGN} {display.kind_label(fold.kind)}"
+
+
+@register.filter
+def fold_line_y(index: int) -> int:
+    """Where in its node a count of a fold stands, in pixels."""
+    return 32 + 17 * index
 
 
 @register.simple_tag

@@ -260,7 +260,8 @@ function refresh() {
   setTimeout(async () => {
     again = false;
     try {
-      await htmx.ajax("GET", location.href, { target: "#live-region", select: "#live-region", swap: "outerMorph" });
+      const more = [...document.querySelectorAll("[data-region]")].map((region) => `#${region.id}:outerMorph`);
+      await htmx.ajax("GET", location.href, { target: "#live-region", select: "#live-region", selectOOB: more.join(","), swap: "outerMorph" });
     } finally {
       waiting = false;
       if (again) refresh();

@@ -1,11 +1,13 @@
-"""Pipelines in a browser: made and started by keyboard alone, watched to the end, at 200 stages too."""
+"""Pipelines in a browser: made by keyboard alone or from a template, watched to the end, at 200 stages too."""
 
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from pipelines.folding import MOST_NODES
 from pipelines.models import Pipeline, Stage
+from pipelines.pipeline_templates import TEMPLATES
 from pipelines.services.control import retry_stage, start_pipeline
 from pipelines.services.delete import delete_pipeline
 from pipelines.states import StageEvent
@@ -76,6 +78,32 @@ def test_two_stages_by_keyboard_a_cycle_told_and_mended_then_started_and_watched
     assert page.evaluate("document.activeElement.closest('.node') !== null"), "the graph kept the focus"
 
 
+def test_a_template_is_chosen_changed_and_started(page: Page, there: Path) -> None:
+    template = TEMPLATES[0]
+    page.goto("/pipelines/create/")
+    starters = page.get_by_role("navigation", name="Start from a template")
+    expect(starters.get_by_role("link")).to_have_count(len(TEMPLATES) + 1)
+    expect(starters.locator("[aria-current]")).to_contain_text("Empty")
+    starters.get_by_role("link", name=template.name).focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/?template=*")
+    expect(starters.locator("[aria-current]")).to_contain_text(template.name)
+    expect(page.locator("[data-stage]")).to_have_count(len(template.stages))
+    expect(page.locator("#preview .node")).to_have_count(len(template.stages))
+    # What was typed decides, not the template.
+    page.locator("#name").fill("From a template")
+    page.locator("[data-stage]").last.get_by_role("button", name="Remove").click()
+    expect(page.locator("[data-stage]")).to_have_count(len(template.stages) - 1)
+    expect(page.locator("#name")).to_have_value("From a template")
+    page.get_by_role("button", name="Save only").click()
+    page.wait_for_url("**/pipelines/*-*/")
+    made = Pipeline.objects.get(name="From a template")
+    assert {stage.name for stage in made.stages.all()} == {stage.name for stage in template.stages[:-1]}
+    page.goto("/pipelines/create/?template=" + template.slug)
+    starters.get_by_role("link", name="Empty").click()
+    expect(page.locator("[data-stage]")).to_have_count(1)
+
+
 def test_a_failure_is_told_retried_with_other_parameters_and_completes(page: Page, there: Path) -> None:
     made = world.pipeline("Broken", noop("first"), noop("second", "first", result=LOST_LOOK_UP), root=there)
     page.goto(f"/pipelines/{made.pk}/")
@@ -126,8 +154,8 @@ def test_tasks_follow(page: Page, there: Path) -> None:
     assert Pipeline.objects.get(pk=made.pk).status == "completed"
 
 
-def test_a_node_of_two_hundred_is_swapped_alone_and_fast(page: Page, there: Path) -> None:
-    names = [f"s{n:03}" for n in range(199)]
+def test_a_node_of_sixty_is_swapped_alone_and_fast(page: Page, there: Path) -> None:
+    names = [f"s{n:03}" for n in range(MOST_NODES - 1)]
     made = world.pipeline("Wide", noop("root"), *(noop(name, "root") for name in names), root=there, work=False)
     Stage.objects.filter(pipeline=made, name__startswith="s").update(status="running")
     page.goto(f"/pipelines/{made.pk}/")
@@ -152,6 +180,44 @@ def test_a_node_of_two_hundred_is_swapped_alone_and_fast(page: Page, there: Path
     # Nobody works on them: they would keep the slots from the tests that follow.
     Stage.objects.filter(pipeline=made).exclude(status="completed").update(status="cancelled")
     assert times[len(times) // 2] <= SWAP_MS
+
+
+def test_two_hundred_stages_fold_count_along_and_open_by_keyboard(page: Page, there: Path) -> None:
+    names = [f"s{n:03}" for n in range(198)]
+    lanes = (noop(name, "root") for name in names)
+    made = world.pipeline("Folded", noop("root"), *lanes, noop("last", *names), root=there, work=False)
+    Stage.objects.filter(pipeline=made, name__in=names).update(status="running")
+    page.goto(f"/pipelines/{made.pk}/")
+    until(page, LIVE)
+    page.evaluate("window.sameDocument = true")
+    expect(page.locator(".node")).to_have_count(3)
+    expect(page.locator("#stages tbody tr")).to_have_count(50)
+    fold = page.locator(".fold")
+    fold.locator("a").focus()
+    expect(fold).to_contain_text("198 Running")
+    for stage in Stage.objects.filter(pipeline=made, name__in=names[10:13]):
+        move_stage(stage.pk, StageEvent.COMPLETE, actor="test")
+    expect(fold).to_contain_text("195 Running")
+    expect(fold).to_contain_text("3 Completed")
+    # The list is looked at again, and what has the focus keeps it.
+    expect(page.get_by_role("row", name="s012")).to_contain_text("Completed")
+    expect(page.locator("#stages .chip", has_text="Completed")).to_contain_text("3")
+    assert page.evaluate("document.activeElement.closest('.fold') !== null")
+    assert page.evaluate("window.sameDocument") is True
+
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/?fold=s000#stages")
+    expect(page.locator("#stages-title")).to_have_text("198 \N{MULTIPLICATION SIGN} No-op")
+    page.locator("#stages .chip", has_text="Completed").click()
+    expect(page.locator("#stages tbody tr")).to_have_count(3)
+    page.keyboard.press("/")
+    page.keyboard.type("012")
+    page.keyboard.press("Enter")
+    expect(page.locator("#stages tbody tr")).to_have_count(1)
+    page.locator("#stages .row-link").click()
+    expect(page.locator("#stage-title")).to_have_text("s012")
+    expect(page.locator("#stages tbody tr")).to_have_count(1)
+    Stage.objects.filter(pipeline=made).exclude(status="completed").update(status="cancelled")
 
 
 def test_a_stage_is_retried_while_its_page_is_open(page: Page, there: Path) -> None:

@@ -8,8 +8,10 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from pipelines.live.render_pipelines import pipeline_parts
 from pipelines.models import Attempt, Pipeline, Stage
 from pipelines.services.builtin import install
+from pipelines.services.create import MOST_STAGES
 from pipelines.states import PipelineStatus, StageStatus
 from platform_site.common.roles import Role
 from tests.browser import world
@@ -48,6 +50,82 @@ def queries(client: Client, page: str) -> int:
     with CaptureQueriesContext(connection) as seen:
         assert client.get(page).status_code == 200
     return len(seen)
+
+
+# --- Many stages --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def wide(tmp_path: Path) -> Pipeline:
+    names = [f"s{n:03}" for n in range(118)]
+    lanes = (noop(name, "first") for name in names)
+    made = world.pipeline("Wide", noop("first"), *lanes, noop("last", *names), root=tmp_path, start=False)
+    Stage.objects.filter(pipeline=made, name__in=["first", *names[:60]]).update(status="completed")
+    Stage.objects.filter(pipeline=made, name__in=names[60:63]).update(status="failed")
+    return made
+
+
+def test_many_stages_are_few_nodes_with_counts_and_pages_of_rows(alice: Client, wide: Pipeline) -> None:
+    html = text(alice, f"/pipelines/{wide.pk}/")
+    assert html.count('class="node"') == 2
+    assert "118 \N{MULTIPLICATION SIGN} No-op: 3 Failed, 55 Pending, 60 Completed" in html
+    assert html.count("data-row") == 50
+    assert "1–50 of 120" in html
+    # Whoever waits for a hundred names some of them.
+    assert "s003" in text(alice, f"/pipelines/{wide.pk}/?search=last")
+    assert "s060" not in text(alice, f"/pipelines/{wide.pk}/?search=last&fold=nobody").split("stages-title")[1]
+
+
+@pytest.mark.parametrize(
+    ("query", "total", "first"),
+    [
+        ("?page=3", 120, "s099"), ("?page=999", 120, "s099"), ("?page=x", 120, "first"),
+        ("?fold=s000", 118, "s000"), ("?fold=s001", 120, "first"), ("?fold=s000&state=failed", 3, "s060"),
+        ("?state=COMPLETED", 61, "first"), ("?search=S11", 8, "s110"), ("?state=nonsense", 0, None),
+    ],
+)  # fmt: skip
+def test_the_stages_of_a_large_pipeline_filter_by_the_address(
+    alice: Client, wide: Pipeline, query: str, total: int, first: str | None
+) -> None:
+    shown = alice.get(f"/pipelines/{wide.pk}/{query}").context["list"]
+    assert shown.page.paginator.count == total
+    assert next((stage.name for stage in shown.stages), None) == first
+    if not total:
+        assert "No stage matches" in text(alice, f"/pipelines/{wide.pk}/{query}")
+
+
+def test_a_link_to_a_stage_keeps_the_filters(alice: Client, wide: Pipeline) -> None:
+    html = text(alice, f"/pipelines/{wide.pk}/?fold=s000&state=failed")
+    assert f"/pipelines/{wide.pk}/?fold=s000&amp;state=failed&amp;stage=s061#stage" in html
+
+
+def test_a_page_of_many_stages_costs_no_more_queries_and_bytes(alice: Client, tmp_path: Path) -> None:
+    def size_and_queries(many: int) -> tuple[int, int]:
+        names = [f"s{n:03}" for n in range(many - 2)]
+        lanes = (noop(name, "first") for name in names)
+        made = world.pipeline(f"P{many}", noop("first"), *lanes, noop("last", *names), root=tmp_path, start=False)
+        page = f"/pipelines/{made.pk}/"
+        return len(text(alice, page)), queries(alice, page)
+
+    (size, number), (large, as_many) = size_and_queries(100), size_and_queries(MOST_STAGES)
+    assert as_many == number
+    assert large < size * 1.1
+
+
+def test_what_is_pushed_of_many_stages_is_their_nodes_alone(wide: Pipeline) -> None:
+    reader = ("en", True)
+    stages = list(Stage.objects.filter(pipeline=wide))
+    with CaptureQueriesContext(connection) as few:
+        one = pipeline_parts(wide.pk, {reader}, changed={stages[-1].pk})[reader]
+    with CaptureQueriesContext(connection) as many:
+        all_of_them = pipeline_parts(wide.pk, {reader}, changed={stage.pk for stage in stages})[reader]
+    assert len(few) == len(many)
+    assert (one.count('id="node-'), one.count('id="fold-')) == (1, 0)
+    assert (all_of_them.count('id="node-'), all_of_them.count('id="fold-')) == (2, 1)
+    assert "stage-row" not in all_of_them
+    # The rows are looked at again, by whoever shows some of them.
+    assert "stages-changed" in one
+    assert "stages-changed" not in pipeline_parts(wide.pk, {reader})[reader]
 
 
 # --- Lists --------------------------------------------------------------------------------------------------
