@@ -1,8 +1,7 @@
 """Rewards by rule for training on prompts. Pure, standard library only.
 
 verl loads `compute_score` by the configuration's `reward.custom_reward_function` and calls it once a response with the
-settings of its `reward_kwargs`: the weight of each function by name, and options. What has no weight is not computed;
-without any weight it is `exact_match` alone.
+settings of its `reward_kwargs`: the weight of each function by name, and options. What weighs 0 is not computed.
 """
 
 import math
@@ -21,11 +20,12 @@ MARK: Final = "####"
 
 
 class RewardError(ValueError):
-    """Settings that no reward can be computed with. `key` is the setting, the message what is wrong with it."""
+    """Settings that no reward can be computed with. `key` is the setting, `why` what is wrong with it."""
 
-    def __init__(self, key: str, message: str) -> None:
-        super().__init__(f"{key}: {message}")
+    def __init__(self, key: str, why: str) -> None:
+        super().__init__(f"{key}: {why}")
         self.key = key
+        self.why = why
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Settings:
     cost nothing; from there to `length_limit` the penalty grows to 1.
     """
 
-    exact_match: float = 0.0
+    exact_match: float = 1.0
     format: float = 0.0
     length: float = 0.0
     digits: float = 0.0
@@ -52,8 +52,6 @@ class Settings:
             if key not in known:
                 raise RewardError(key, f"unknown; there is {', '.join(sorted(known))}")
             _check(key, value)
-        if not options.keys() & FUNCTIONS.keys():
-            options = {**options, "exact_match": 1.0}
         settings = cls(**options)
         if settings.length_limit <= settings.length_free:
             raise RewardError("length_limit", "must be larger than length_free")

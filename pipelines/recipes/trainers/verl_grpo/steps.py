@@ -1,0 +1,210 @@
+"""How many steps a run of verl's PPO trainer (verl/trainer/ppo/v1/trainer_base.py) has, and what people trip over."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from pipelines.recipes.spec import DatasetRef, Problem, gettext_noop
+from pipelines.recipes.trainers.base import Steps
+from platform_runtime import rewards
+
+from . import ranges
+
+REWARDS: Final = "reward.custom_reward_function.reward_kwargs"
+_ACTOR: Final = "actor_rollout_ref.actor"
+_REF: Final = "actor_rollout_ref.ref"
+_ROLLOUT: Final = "actor_rollout_ref.rollout"
+_SAVE_CONTENTS: Final = f"{_ACTOR}.checkpoint.save_contents"
+
+
+def steps(settings: Mapping[str, Any], rows: int, processes: int) -> Steps:
+    """The incomplete rest of an epoch is dropped, whatever the number of processes."""
+    limit = settings["data.train_max_samples"]
+    rows = min(rows, limit) if limit > 0 else rows
+    per_epoch = rows // settings["data.train_batch_size"]
+    return Steps(per_epoch, settings["trainer.total_training_steps"] or per_epoch * settings["trainer.total_epochs"])
+
+
+def saves_checkpoint(settings: Mapping[str, Any]) -> bool:
+    """Unlike the SFT trainer, it saves its last step only where it saves at all."""
+    return settings["trainer.save_freq"] > 0 and bool({"model", "hf_model"} & set(settings[_SAVE_CONTENTS]))
+
+
+def uses_reference(settings: Mapping[str, Any]) -> bool:
+    """verl/trainer/ppo/utils.py, need_reference_policy."""
+    return bool(settings["algorithm.use_kl_in_reward"] or settings[f"{_ACTOR}.use_kl_loss"])
+
+
+def problems(settings: Mapping[str, Any], dataset: DatasetRef | None, processes: int) -> Iterator[Problem]:
+    """Errors that arise from several keys together."""
+    if settings["algorithm.adv_estimator"] in ranges.IN_GROUPS and settings[f"{_ROLLOUT}.n"] < 2:
+        yield Problem(
+            f"{_ROLLOUT}.n",
+            gettext_noop("%(estimator)s compares the answers to a prompt with each other: it needs two or more."),
+            {"estimator": settings["algorithm.adv_estimator"]},
+            suggestion="8",
+        )
+    if settings["trainer.test_freq"] > 0:
+        yield Problem(
+            "trainer.test_freq", gettext_noop("There is no validation data to test on. Use -1."), suggestion="-1"
+        )
+    yield from _parallel(settings, processes)
+    yield from _batches(settings, processes)
+    yield from _lengths(settings)
+    yield from _rewards(settings)
+    if dataset is not None:
+        yield from _enough_data(settings, dataset, processes)
+
+
+def warnings(settings: Mapping[str, Any]) -> Iterator[Problem]:
+    """What runs, but probably not as meant."""
+    if settings["trainer.save_freq"] <= 0:
+        yield Problem(
+            "trainer.save_freq",
+            gettext_noop(
+                "No checkpoint is saved, not of the last step either: the run leaves no model and cannot be resumed."
+            ),
+            suggestion="10",
+        )
+    elif not saves_checkpoint(settings):
+        yield Problem(
+            _SAVE_CONTENTS,
+            gettext_noop("Neither model nor hf_model is saved: the run leaves no checkpoint and cannot be resumed."),
+        )
+    if settings["algorithm.use_kl_in_reward"] and settings[f"{_ACTOR}.use_kl_loss"]:
+        yield Problem(
+            "algorithm.use_kl_in_reward",
+            gettext_noop("The divergence counts twice: in the reward, and in the loss by actor.use_kl_loss."),
+        )
+    if settings[f"{_ROLLOUT}.temperature"] == 0:
+        yield Problem(
+            f"{_ROLLOUT}.temperature",
+            gettext_noop("Without chance all answers to a prompt are the same, and there is nothing to learn."),
+            suggestion="1.0",
+        )
+    if settings["data.filter_overlong_prompts"]:
+        yield Problem(
+            "data.filter_overlong_prompts",
+            gettext_noop(
+                "If prompts are left out, the run may end before its planned last step, and then counts as failed."
+            ),
+        )
+
+
+def _parallel(settings: Mapping[str, Any], processes: int) -> Iterator[Problem]:
+    sizes = [settings[f"{_ROLLOUT}.{kind}_parallel_size"] for kind in ("tensor_model", "data", "pipeline_model")]
+    replica = sizes[0] * sizes[1] * sizes[2]
+    if processes % replica:
+        yield Problem(
+            f"{_ROLLOUT}.tensor_model_parallel_size",
+            gettext_noop("%(gpus)d GPUs cannot be shared out in groups of %(size)d."),
+            {"gpus": processes, "size": replica},
+            suggestion="1",
+        )
+    sequence = settings[f"{_ACTOR}.ulysses_sequence_parallel_size"]
+    if processes % sequence:
+        yield Problem(
+            f"{_ACTOR}.ulysses_sequence_parallel_size",
+            gettext_noop("%(gpus)d GPUs cannot be shared out in groups of %(size)d."),
+            {"gpus": processes, "size": sequence},
+            suggestion="1",
+        )
+
+
+def _batches(settings: Mapping[str, Any], processes: int) -> Iterator[Problem]:
+    """A step's prompts, `n` answers each, are learned from in mini batches, of which a GPU takes micro batches
+    (verl/trainer/ppo/v1/trainer_base.py, verl/workers/engine/utils.py)."""
+    batch, mini = settings["data.train_batch_size"], settings[f"{_ACTOR}.ppo_mini_batch_size"]
+    if mini > batch or batch % mini:
+        yield Problem(
+            f"{_ACTOR}.ppo_mini_batch_size",
+            gettext_noop("data.train_batch_size %(batch)d is no multiple of %(mini)d."),
+            {"batch": batch, "mini": mini},
+            suggestion=str(batch),
+        )
+        return
+    answers, shards = (
+        settings[f"{_ROLLOUT}.n"],
+        max(1, processes // settings[f"{_ACTOR}.ulysses_sequence_parallel_size"]),
+    )
+    if mini * answers % shards:
+        yield Problem(
+            f"{_ACTOR}.ppo_mini_batch_size",
+            gettext_noop("%(mini)d prompts with %(answers)d answers each cannot be divided among %(gpus)d GPUs."),
+            {"mini": mini, "answers": answers, "gpus": shards},
+        )
+        return
+    if settings[f"{_ACTOR}.use_dynamic_bsz"]:
+        return  # verl cuts by tokens and ignores the micro batch sizes.
+    wanted = [
+        (f"{_ACTOR}.ppo_micro_batch_size_per_gpu", mini),
+        (f"{_ROLLOUT}.log_prob_micro_batch_size_per_gpu", batch),
+    ]
+    if uses_reference(settings):
+        wanted.append((f"{_REF}.log_prob_micro_batch_size_per_gpu", batch))
+    for key, prompts in wanted:
+        share = prompts * answers // shards
+        micro = settings[key]
+        if micro is None or share % micro:
+            template = (
+                gettext_noop("It must be set, to a divisor of the %(share)d answers that a GPU gets.")
+                if micro is None
+                else gettext_noop("The %(share)d answers that a GPU gets are no multiple of %(micro)d.")
+            )
+            yield Problem(
+                key, template, {"share": share, "micro": micro}, suggestion=str(_divisor(share, micro or share))
+            )
+
+
+def _divisor(share: int, wanted: int) -> int:
+    """The largest that is not larger than what was wanted."""
+    return next((size for size in range(min(share, wanted), 0, -1) if share % size == 0), 1)
+
+
+def _lengths(settings: Mapping[str, Any]) -> Iterator[Problem]:
+    longest = settings["data.max_prompt_length"] + settings["data.max_response_length"]
+    limits = {f"{_ROLLOUT}.max_model_len": settings[f"{_ROLLOUT}.max_model_len"]}
+    if settings[f"{_ACTOR}.use_dynamic_bsz"]:
+        key = f"{_ACTOR}.ppo_max_token_len_per_gpu"
+        limits[key] = settings[key] * settings[f"{_ACTOR}.ulysses_sequence_parallel_size"]
+    for key, limit in limits.items():
+        if limit is not None and limit < longest:
+            yield Problem(
+                key,
+                gettext_noop("A prompt and its answer may have %(longest)d tokens, and this allows %(limit)d."),
+                {"longest": longest, "limit": limit},
+                suggestion=str(longest),
+            )
+
+
+def _rewards(settings: Mapping[str, Any]) -> Iterator[Problem]:
+    if settings["reward.custom_reward_function.path"] is not None:
+        return
+    options = {key[len(REWARDS) + 1 :]: value for key, value in settings.items() if key.startswith(f"{REWARDS}.")}
+    try:
+        rewards.Settings.of(options)
+    except rewards.RewardError as error:
+        yield Problem(
+            f"{REWARDS}.{error.key}", gettext_noop("The reward cannot be computed: %(why)s"), {"why": error.why}
+        )
+
+
+def _enough_data(settings: Mapping[str, Any], dataset: DatasetRef, processes: int) -> Iterator[Problem]:
+    planned = steps(settings, dataset.rows, processes)
+    if planned.per_epoch == 0:
+        yield Problem(
+            "data.train_batch_size",
+            gettext_noop("The dataset has %(rows)d rows, fewer than one batch of %(batch)d."),
+            {"rows": dataset.rows, "batch": settings["data.train_batch_size"]},
+        )
+        return
+    available = planned.per_epoch * settings["trainer.total_epochs"]
+    if planned.target > available:
+        yield Problem(
+            "trainer.total_training_steps",
+            gettext_noop(
+                "%(epochs)d epochs of this dataset have %(available)d steps: the run would end before step "
+                "%(target)d and leave no final checkpoint. Raise trainer.total_epochs."
+            ),
+            {"epochs": settings["trainer.total_epochs"], "available": available, "target": planned.target},
+            suggestion=str(available),
+        )
