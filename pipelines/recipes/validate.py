@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from platform_runtime import models
 
-from . import literals, schema
+from . import diagnosability, literals, schema
 from .spec import Checked, DatasetRef, Json, Leaf, Problem, RecipeSpec, gettext_noop
 from .trainers import Rules, Trainer, supported, trainer_of
 
@@ -61,6 +61,7 @@ def check(
         settings = effective(spec)
         errors.extend(trainer.problems(settings, dataset, max(1, gpus)))
         warnings.extend(trainer.warnings(settings))
+        warnings.extend(diagnosability.blind_spots(settings, trainer.rules.platform))
     return Checked(errors=tuple(errors), warnings=tuple(warnings))
 
 

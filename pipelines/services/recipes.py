@@ -75,6 +75,14 @@ def check_draft(user: User, draft: Draft, *, admin: bool) -> Checked:
     return replace(found, errors=(*problems, *found.errors))
 
 
+def check_revision(revision: RecipeRevision) -> Checked:
+    """What is wrong with a revision as it is kept, by the trainer that is installed now. Permission was judged when
+    it was saved."""
+    version = _last_version(revision.dataset) if revision.dataset is not None else None
+    data = reference(version) if version is not None else None
+    return validate.check(spec_of(revision), dataset=data, admin=True)
+
+
 def create_recipe(*, user: User, draft: Draft, admin: bool) -> Recipe:
     """A recipe with its first revision. Raises Invalid with every problem, Conflict when the slug is taken."""
     slug = valid_slug(draft.spec.slug)

@@ -1,6 +1,8 @@
 """Recipes: the list, one with its revisions, the form that makes and revises them, two side by side."""
 
+from collections.abc import Iterable
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -21,7 +23,8 @@ from .. import recipe_selectors, selectors
 from ..models import Recipe, RecipeRevision
 from ..recipe_form import RecipeForm, further_keys
 from ..recipes import validate
-from ..recipes.spec import SFT, VERL
+from ..recipes.fixes import fixed
+from ..recipes.spec import SFT, VERL, Problem
 from ..recipes.trainers import TRAINERS
 from ..services import compare
 from ..services import recipes as services
@@ -91,6 +94,7 @@ def recipe(request: HttpRequest, slug: str) -> HttpResponse:
     )
     wanted = request.GET.get("revision", "")
     shown = next((r for r in revisions if str(r.number) == wanted), None) or (revisions[0] if revisions else None)
+    checked = services.check_revision(shown) if shown and shown is revisions[0] else None
     recent = selectors.jobs_for(request.user).filter(recipe_revision__recipe=found).order_by("-created_at")[:5]
     return render(
         request,
@@ -100,6 +104,8 @@ def recipe(request: HttpRequest, slug: str) -> HttpResponse:
             "revision": shown,
             "revisions": revisions,
             "params": sorted(shown.params.items()) if shown else [],
+            # What an old revision is worth saying about helps nobody.
+            **(_told(checked.errors, checked.warnings) if checked else {}),
             "jobs": recent,
             "can_operate": may_operate(request),
         },
@@ -117,12 +123,15 @@ def new_recipe(request: HttpRequest) -> HttpResponse:
     origin = _origin(request)
     algorithm, trainer = (origin.algorithm, origin.trainer) if origin else _method(request)
     if request.method != "POST":
-        return _page(request, _derived(origin) if origin else RecipeForm(algorithm, trainer), origin=origin)
+        form = _derived(origin) if origin else RecipeForm(algorithm, trainer)
+        return _page(request, _fixed(request, form, form.params()), origin=origin)
     form = RecipeForm.from_post(request.POST, algorithm=algorithm, trainer=trainer)
     form.missing()
     params = form.params()
     if request.POST.get("do") in ("yaml", "form"):
         return _page(request, _turned(form, params), origin=origin)
+    if "fix" in request.POST:
+        return _page(request, _fixed(request, form, params), origin=origin)
     if form.valid:
         try:
             made = services.create_recipe(
@@ -144,10 +153,11 @@ def edit_recipe(request: HttpRequest, slug: str) -> HttpResponse:
     """A new revision, made from the one the form was opened with."""
     found = recipe_selectors.recipe_for(request.user, slug)
     if found.is_template:
-        return redirect(f"/recipes/new/?from={found.slug}")
+        return redirect("/recipes/new/?" + urlencode({"from": found.slug, **request.GET.dict()}))
     last = recipe_selectors.latest(found)
     if request.method != "POST":
         form = RecipeForm.of(found.algorithm, found.trainer, last.params, _plain(found, last))
+        form = _fixed(request, form, dict(last.params))
         return _page(request, form, recipe=found, revision=last.number)
     form = RecipeForm.from_post(request.POST, algorithm=found.algorithm, trainer=found.trainer)
     form.missing()
@@ -156,6 +166,8 @@ def edit_recipe(request: HttpRequest, slug: str) -> HttpResponse:
     revision = int(given) if given.isdecimal() and len(given) < 10 else 0
     if request.POST.get("do") in ("yaml", "form"):
         return _page(request, _turned(form, params), recipe=found, revision=revision)
+    if "fix" in request.POST:
+        return _page(request, _fixed(request, form, params), recipe=found, revision=revision)
     if form.valid:
         changes: dict[str, Any] = {name: form.plain[name] for name in ("name", "description", "base_model")}
         changes |= {"params": params, "dataset": form.plain["dataset"] or None}
@@ -185,13 +197,15 @@ def check_recipe(request: HttpRequest) -> HttpResponse:
     unread += [message for told in form.errors.values() for message in told]
     # What is not there yet is no mistake while somebody types.
     errors = [problem for problem in found.errors if problem.key != "base_model" or draft.base_model]
-    context = {
-        "unread": unread,
-        "errors": [(problem, services.told(problem)) for problem in errors],
-        "warnings": [(problem, services.told(problem)) for problem in found.warnings],
-        "named": len(draft.params),
-    }
+    context = {"unread": unread, **_told(errors, found.warnings), "named": len(draft.params), "in_form": True}
     return render(request, "recipes/_checked.html", context)
+
+
+def _told(errors: Iterable[Problem], warnings: Iterable[Problem]) -> dict[str, list[tuple[Problem, str]]]:
+    return {
+        "errors": [(problem, services.told(problem)) for problem in errors],
+        "warnings": [(problem, services.told(problem)) for problem in warnings],
+    }
 
 
 @require_http_methods(["GET", "POST"])
@@ -245,6 +259,25 @@ def _turned(form: RecipeForm, params: dict[str, Any]) -> RecipeForm:
     if form.valid:
         form.whole = not form.whole
         form.fill(params)
+    return form
+
+
+def _fixed(request: HttpRequest, form: RecipeForm, params: dict[str, Any]) -> RecipeForm:
+    """The form with one suggestion followed, `fix` in the request: `key=suggestion`. Whoever looks at it saves it, or
+    does not."""
+    key, equals, suggestion = (request.POST.get("fix") or request.GET.get("fix", "")).partition("=")
+    if not equals:
+        return form
+    form.errors.pop("name", None)
+    form.errors.pop("base_model", None)
+    trainer = TRAINERS.get((form.algorithm, form.trainer))
+    if key == "base_model":
+        form.plain["base_model"] = suggestion
+    elif trainer is None or not form.valid:
+        return form
+    else:
+        form.fill(fixed(trainer, params, key, suggestion))
+    messages.info(request, _("%(key)s is changed in the form. Nothing is saved yet.") % {"key": key})
     return form
 
 

@@ -254,3 +254,51 @@ def test_the_api_compares_two_runs(alice, runs):
     assert alice.get(f"/api/v1/jobs/diff/?left={slow}").status_code == 422
     assert alice.get(f"/api/v1/jobs/diff/?left={slow}&right=zzz").status_code == 422
     assert alice.get(f"/api/v1/jobs/diff/?left={slow}&right={uuid.UUID(int=7)}").status_code == 404
+
+
+def test_a_fix_changes_the_form_and_saves_nothing(alice):
+    blind = {"set:trainer.save_freq": "-1", "set:trainer.total_training_steps": "40", "description": "Keep me"}
+    told = alice.post("/recipes/check/", given(algorithm="sft", trainer="verl", **blind)).content.decode()
+    assert 'name="fix" value="trainer.save_freq=10"' in told
+    answer = alice.post("/recipes/new/", given(do="", fix="trainer.save_freq=10", **blind))
+    html = answer.content.decode()
+    assert answer.status_code == 200
+    assert 'name="set:trainer.save_freq" value="10"' in html
+    assert "Keep me" in html
+    assert "Nothing is saved yet" in html
+    assert not Recipe.objects.filter(slug="my-sft").exists()
+
+
+def test_a_key_that_was_meant_takes_the_place_of_the_wrong_one(alice):
+    told = alice.post("/recipes/check/", given(algorithm="sft", trainer="verl", yaml="optim.lrr: 1")).content.decode()
+    assert 'name="fix" value="optim.lrr=optim.lr"' in told
+    html = alice.post("/recipes/new/", given(do="", fix="optim.lrr=optim.lr", yaml="optim.lrr: 1")).content.decode()
+    assert 'name="set:optim.lr" value="1"' in html
+    assert "optim.lrr: 1" not in html
+
+
+def test_the_page_of_a_recipe_offers_the_fix_and_leads_into_the_form(alice):
+    recipe = made(alice, **{"set:trainer.save_freq": "-1", "set:trainer.total_epochs": "1"})
+    html = alice.get(f"/recipes/{recipe.slug}/").content.decode()
+    assert "Worth a look" in html
+    link = re.search(r'href="(/recipes/my-sft/edit/\?fix=[^"]*)"', html)[1]
+    form = alice.get(link).content.decode()
+    assert 'name="set:trainer.save_freq" value="100"' in form
+    assert recipe.revisions.count() == 1
+    built_in = alice.get("/recipes/smollm2-sft/edit/?fix=trainer.save_freq%3D6")
+    assert built_in["Location"] == "/recipes/new/?from=smollm2-sft&fix=trainer.save_freq%3D6"
+    assert 'name="set:trainer.save_freq" value="6"' in alice.get(built_in["Location"]).content.decode()
+
+
+def test_only_who_may_edit_is_offered_a_fix(alice):
+    viewer = Client()
+    viewer.force_login(world.person("vera", Role.VIEWER))
+    html = viewer.get("/recipes/smollm2-sft/").content.decode()
+    assert "Worth a look" in html
+    assert "fix=" not in html
+
+
+@pytest.mark.parametrize("fix", ["", "nonsense", "=", "a=b", "optim.lr=[", "set:x=1", "base_model=builtin:tiny-llama"])
+def test_a_fix_that_is_none_harms_nothing(alice, fix):
+    assert alice.post("/recipes/new/", given(do="", fix=fix)).status_code in (200, 302)
+    assert alice.get("/recipes/new/", {"from": "tiny-sft", "fix": fix}).status_code == 200

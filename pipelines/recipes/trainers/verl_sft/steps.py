@@ -6,6 +6,8 @@ from typing import Any
 from pipelines.recipes.spec import DatasetRef, Problem, gettext_noop
 from pipelines.recipes.trainers.base import Steps
 
+from . import ranges
+
 
 def steps(settings: Mapping[str, Any], rows: int, processes: int) -> Steps:
     """The steps of a run over `rows` rows with `processes` trainer processes.
@@ -50,12 +52,24 @@ def warnings(settings: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(
             "checkpoint.save_contents",
             gettext_noop("Neither model nor hf_model is saved: the run leaves no checkpoint and cannot be resumed."),
+            suggestion="[model, optimizer, extra]",
         )
     elif settings["trainer.save_freq"] == -1:
         yield Problem(
             "trainer.save_freq",
-            gettext_noop("Only the last step is saved: a run that is interrupted starts again from the beginning."),
+            gettext_noop(
+                "Only the last step is saved: a run that is interrupted, or stopped because something is wrong with "
+                "it, leaves nothing to look at or to go on from."
+            ),
+            suggestion=_now_and_then(settings),
         )
+
+
+def _now_and_then(settings: Mapping[str, Any]) -> str:
+    """Some checkpoints a run."""
+    if settings["trainer.total_training_steps"]:
+        return str(max(1, settings["trainer.total_training_steps"] // 4))
+    return ranges.EVERY_EPOCH if settings["trainer.total_epochs"] > 1 else "100"
 
 
 def _batches(settings: Mapping[str, Any], processes: int) -> Iterator[Problem]:
