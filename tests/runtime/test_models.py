@@ -112,8 +112,8 @@ def test_an_unknown_built_in_model_is_refused_with_those_that_there_are(tmp_path
         models.local_model("builtin:gpt", str(tmp_path))
 
 
-def test_what_is_no_built_in_model_is_answered_as_it_is(tmp_path: Path) -> None:
-    assert models.local_model("organisation/model", str(tmp_path)) == "organisation/model"
+def test_a_folder_is_answered_as_it_is(tmp_path: Path) -> None:
+    assert models.local_model("/models/mine", str(tmp_path)) == "/models/mine"
 
 
 def test_a_python_without_the_package_is_told_what_to_install(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""The models that come with the platform, named `builtin:…`, made where they are needed. Stdlib only at import.
+"""The models that runs begin with: those that come with the platform, named `builtin:…` and made where they are
+needed, and those from the hub that somebody brought to the host. Stdlib only at import.
 
 The tiny one is made anew for each run, in a second. SmolLM2 takes longer and is made once a host: it is kept in the
 folder that the environment names, beside the runs.
@@ -18,6 +19,8 @@ from typing import Final
 TINY_LLAMA: Final = "builtin:tiny-llama"
 SMOLLM2: Final = "builtin:smollm2-135m"
 NAMES: Final = (TINY_LLAMA, SMOLLM2)
+HUB: Final = "hub"
+"""Below it, models from the hub as its own tools keep them: `models--organisation--model`."""
 ENV_MODELS_DIR: Final = "ANNEAL_MODELS_DIR"
 """Where models are kept that take long to make. Without it each run keeps its own."""
 
@@ -32,12 +35,15 @@ class ModelError(ValueError):
 
 
 def local_model(path: str, folder: str) -> str:
-    """The folder of a model. `folder` is the run's own; what is no built-in model is answered as it is.
+    """The folder of a model. `folder` is the run's own; a folder is answered as it is.
 
-    Raises ModelError; OSError, for a full disk too.
+    `organisation/model` is looked up among what was brought to the host: nothing is downloaded by a run. Raises
+    ModelError; OSError, for a full disk too.
     """
-    if not path.startswith("builtin:"):
+    if os.path.isabs(path):
         return path
+    if not path.startswith("builtin:"):
+        return _from_hub(path, os.path.join(os.environ.get(ENV_MODELS_DIR) or os.path.join(folder, "models"), HUB))
     if path == TINY_LLAMA:
         from platform_runtime import tiny_llama  # noqa: PLC0415 - torch comes with it
 
@@ -45,6 +51,19 @@ def local_model(path: str, folder: str) -> str:
     if path == SMOLLM2:
         return _smollm2(os.environ.get(ENV_MODELS_DIR) or os.path.join(folder, "models"))
     raise ModelError(f"{path} is no built-in model; there is {', '.join(NAMES)}")
+
+
+def _from_hub(name: str, cache: str) -> str:
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 - of the training environment
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
+
+    try:
+        return str(snapshot_download(name, cache_dir=cache, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        raise ModelError(
+            f"{name} is not on this host. Bring it there with: hf download {name} --cache-dir '{cache}' - or give the "
+            "absolute folder of the model as the base model"
+        ) from None
 
 
 def keep(folder: str, make: Callable[[str], None], *, needs_bytes: int) -> str:
