@@ -8,11 +8,13 @@ from . import consumers
 
 # Django's own type of a view answers with a response; Channels' router calls ASGI applications.
 _live: Any = consumers.live
+_rollouts: Any = consumers.rollouts
 _updates: Any = consumers.updates
 _nowhere: Any = consumers.nowhere
 
 websocket_urlpatterns = [
     re_path(r"^ws/monitoring/(?P<job>[^/]+)/live/?$", _live),
+    re_path(r"^ws/monitoring/(?P<job>[^/]+)/rollouts/?$", _rollouts),
     re_path(r"^ws/updates/?$", _updates),
     re_path(r"", _nowhere),
 ]

@@ -10,12 +10,13 @@ from django.db.models import Count, Prefetch, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from monitoring.rollout_selectors import rolled_out
 from platform_site.common.errors import NotFound
 from platform_site.common.queues import STAGE_QUEUES
 from platform_site.common.selectors import projects_for
 from platform_site.common.workers import WorkerInfo, live_workers
 
-from .models import Attempt, Job, Pipeline, Queue, Stage, Transition
+from .models import Attempt, Job, Pipeline, Queue, Recipe, Stage, Transition
 from .progress import Progress, progress_of
 from .states import STAGE_ACTIVE, STAGE_TERMINAL, Outcome, StageStatus
 
@@ -93,6 +94,11 @@ def job_for(user: Person, job_id: UUID) -> Job:
     if found is None:
         raise NotFound(_("There is no such run."))
     return found
+
+
+def has_rollouts(job: Job) -> bool:
+    """Whether a run keeps what its model answers: those that train by reward will, and whatever left some does."""
+    return job.recipe_revision.recipe.algorithm == Recipe.Algorithm.GRPO or bool(rolled_out(job.stream_id))
 
 
 def tasks_for(user: Person) -> QuerySet[Attempt]:

@@ -53,24 +53,12 @@ def index_rollouts(stream_id: UUID, attempt: int, folder: str, transport: Transp
         for row in unread[: budget.files]:
             if left <= 0:
                 break
-            changed |= read_figures(row, folder, transport)
+            changed |= _read(row, folder, transport)
             left -= row.size or 0
     finally:
         if changed:
             announce(stream_id)
     return unread.count()
-
-
-def read_figures(row: RolloutFile, folder: str, transport: Transport) -> bool:
-    """Read a file for its figures; whether the row changed. Raises Unreachable."""
-    path = form.path(folder, row.step)
-    try:
-        found = survey(path, row.step, transport)
-    except Unreachable:
-        raise
-    except (FileNotFoundError, TransportError) as error:
-        return _keep(row, problem=problem_of(error, path))
-    return keep_survey(row, found, path, transport)
 
 
 def survey(path: str, step: int, transport: Transport) -> reader.Survey:
@@ -79,14 +67,51 @@ def survey(path: str, step: int, transport: Transport) -> reader.Survey:
         return reader.survey(file, step)
 
 
-def keep_survey(row: RolloutFile, found: reader.Survey, path: str, transport: Transport) -> bool:
-    """Make the row say what was just read; whether it said anything else before."""
+def keep_survey(file: RolloutFile, found: reader.Survey, path: str, transport: Transport) -> None:
+    """Have the index say what was just read, and tell it where that is news."""
+    if _keep_figures(file, found, path, transport):
+        announce(file.segment.stream_id)
+
+
+def keep_problem(file: RolloutFile, error: Exception, path: str) -> None:
+    """Have the index say that a file could not be read, and tell it where that is news."""
+    if _keep(file, problem=problem_of(error, path)):
+        announce(file.segment.stream_id)
+
+
+def announce(stream_id: UUID) -> None:
+    """Tell open pages that the figures of a stream's rollouts changed. When a step was last logged stays as it was."""
+    with transaction.atomic():
+        Stream.objects.filter(pk=stream_id).update(version=F("version") + 1)
+        version = Stream.objects.values_list("version", flat=True).filter(pk=stream_id).first()
+        if version is not None:
+            live.push_on_commit(f"stream.{stream_id}", stream=str(stream_id), version=version)
+
+
+def problem_of(error: Exception, path: str) -> str:
+    """In words, without the path: whoever asks knows of which file."""
+    return GONE if isinstance(error, FileNotFoundError) else str(error).removeprefix(f"{path}: ")[:300]
+
+
+def _read(file: RolloutFile, folder: str, transport: Transport) -> bool:
+    """Read a file for its figures; whether the row changed. Raises Unreachable."""
+    path = form.path(folder, file.step)
+    try:
+        found = survey(path, file.step, transport)
+    except Unreachable:
+        raise
+    except (FileNotFoundError, TransportError) as error:
+        return _keep(file, problem=problem_of(error, path))
+    return _keep_figures(file, found, path, transport)
+
+
+def _keep_figures(file: RolloutFile, found: reader.Survey, path: str, transport: Transport) -> bool:
     stat = transport.stat(path)
     figures = reader.figures(found.places)
     return _keep(
-        row,
+        file,
         problem="",
-        size=stat.size if stat is not None else row.size,
+        size=stat.size if stat is not None else file.size,
         samples=figures.samples,
         groups=figures.groups,
         reward_min=figures.reward_min,
@@ -97,17 +122,13 @@ def keep_survey(row: RolloutFile, found: reader.Survey, path: str, transport: Tr
     )
 
 
-def problem_of(error: Exception, path: str) -> str:
-    """In words, without the path: whoever asks knows of which file."""
-    return GONE if isinstance(error, FileNotFoundError) else str(error).removeprefix(f"{path}: ")[:300]
-
-
-def _keep(row: RolloutFile, **values: object) -> bool:
-    if all(getattr(row, name) == value for name, value in values.items()):
+def _keep(file: RolloutFile, **values: object) -> bool:
+    """Whether the row said anything else before."""
+    if all(getattr(file, name) == value for name, value in values.items()):
         return False
     for name, value in values.items():
-        setattr(row, name, value)
-    return RolloutFile.objects.filter(pk=row.pk).update(**values) == 1
+        setattr(file, name, value)
+    return RolloutFile.objects.filter(pk=file.pk).update(**values) == 1
 
 
 def _take_names(segment: Segment, folder: str, transport: Transport) -> bool:
@@ -124,12 +145,3 @@ def _take_names(segment: Segment, folder: str, transport: Transport) -> bool:
     new = sorted(steps.difference(known.values_list("step", flat=True)))[:MOST_NEW]
     RolloutFile.objects.bulk_create([RolloutFile(segment=segment, step=step) for step in new], ignore_conflicts=True)
     return bool(new)
-
-
-def announce(stream_id: UUID) -> None:
-    """Tell open pages that the figures of a stream's rollouts changed. When a step was last logged stays as it was."""
-    with transaction.atomic():
-        Stream.objects.filter(pk=stream_id).update(version=F("version") + 1)
-        version = Stream.objects.values_list("version", flat=True).filter(pk=stream_id).first()
-        if version is not None:
-            live.push_on_commit(f"stream.{stream_id}", stream=str(stream_id), version=version)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from . import jobs, pipelines, tasks, templates
+from . import jobs, pipelines, rollouts, tasks, templates
 
 urlpatterns = [
     path("pipelines/", pipelines.Pipelines.as_view()),
@@ -23,6 +23,8 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/", jobs.JobDetail.as_view()),
     path("jobs/<uuid:job_id>/cancel/", jobs.JobCancel.as_view()),
     path("jobs/<uuid:job_id>/rerun/", jobs.JobRerun.as_view()),
+    path("jobs/<uuid:job_id>/rollouts/", rollouts.Rollouts.as_view()),
+    path("jobs/<uuid:job_id>/rollouts/<int:step>/", rollouts.RolloutSamples.as_view()),
     path("monitoring/<uuid:job_id>/metrics/sync/", jobs.MetricsSync.as_view()),
     path("tasks/", tasks.Tasks.as_view()),
     path("tasks/stats/overview/", tasks.TaskOverview.as_view()),

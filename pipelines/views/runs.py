@@ -102,6 +102,7 @@ def job(request: HttpRequest, job_id: UUID) -> HttpResponse:
             "can_operate": may_operate(request),
             "live": found.stage.status not in STAGE_TERMINAL,
             "cancellable": found.stage.status in (*ACTIVE[:4],),
+            "rollouts": selectors.has_rollouts(found),
         },
     )
 
@@ -122,6 +123,7 @@ def compare_jobs(request: HttpRequest) -> HttpResponse:
     others = selectors.jobs_for(request.user).exclude(pk__in=[job.pk for job in found])
     context = {
         "jobs": found,
+        "heads": [(job, [str(other.pk) for other in found if other is not job]) for job in found],
         "columns": columns,
         "rows": [row for row in rows if everything or not row.equal],
         "folded": 0 if everything else sum(row.equal for row in rows),

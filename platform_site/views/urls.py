@@ -5,7 +5,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 from django.views.i18n import set_language
 
-from pipelines.views import pipelines, recipe_import, recipes, runs, tasks
+from pipelines.views import pipelines, recipe_import, recipes, rollouts, runs, tasks
 
 from . import datasets, home, preferences, system
 
@@ -22,6 +22,7 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/cancel/", runs.cancel_job, name="job-cancel"),
     path("jobs/<uuid:job_id>/rerun/", runs.rerun, name="job-rerun"),
     path("jobs/<uuid:job_id>/log/", runs.job_log, name="job-log"),
+    path("jobs/<uuid:job_id>/rollouts/", rollouts.job_rollouts, name="job-rollouts"),
     path("pipelines/", pipelines.pipelines, name="pipelines"),
     path("pipelines/create/", pipelines.create_pipeline, name="pipeline-create"),
     path("pipelines/create/preview/", pipelines.preview_pipeline, name="pipeline-preview"),
@@ -41,8 +42,8 @@ urlpatterns = [
     path("tasks/<uuid:task_id>/retry/", tasks.retry_task, name="task-retry"),
     path("recipes/", recipes.recipes, name="recipes"),
     path("recipes/new/", recipes.new_recipe, name="recipe-new"),
-    path("recipes/check/", recipes.check_recipe, name="recipe-check"),
     path("recipes/import/", recipe_import.import_recipe, name="recipe-import"),
+    path("recipes/check/", recipes.check_recipe, name="recipe-check"),
     path("recipes/diff/", recipes.diff_recipes, name="recipe-diff"),
     path("recipes/<slug:slug>/", recipes.recipe, name="recipe"),
     path("recipes/<slug:slug>/edit/", recipes.edit_recipe, name="recipe-edit"),
