@@ -17,6 +17,8 @@ from .models import Pipeline
 from .pipeline_templates import PipelineTemplate
 from .services.create import MOST_STAGES, PipelineSpec, StageSpec
 
+MOST_ROWS: Final = 60
+"""Stages that the form takes: each offers all the others to run after. As many as a graph shows one by one."""
 MOST_RETRIES: Final = 100
 LONGEST_TIMEOUT_S: Final = 10**7
 LONGEST_NUMBER: Final = 9
@@ -173,7 +175,7 @@ class PipelineForm:
 
     @classmethod
     def from_post(cls, data: QueryDict) -> "PipelineForm":
-        keys = [key for key in dict.fromkeys(data.getlist("row")) if key.isascii() and key.isdigit()][: MOST_STAGES + 1]
+        keys = [key for key in dict.fromkeys(data.getlist("row")) if key.isascii() and key.isdigit()][: MOST_ROWS + 1]
 
         def typed(name: str) -> str:
             return str(data.get(name, "")).strip()
@@ -202,7 +204,10 @@ class PipelineForm:
     # --- More and fewer stages ---
 
     def add(self) -> None:
-        """One more at the end, after the one that stands there: a chain is what most want."""
+        """One more at the end, after the one that stands there: a chain is what most want. None beyond MOST_ROWS."""
+        if self.full:
+            self.refuse("stages", too_many())
+            return
         key = str(max((int(row.key) for row in self.rows), default=-1) + 1)
         after = [self.rows[-1].key] if self.rows else []
         self.rows.append(StageRow(key, kind=self.rows[-1].kind if self.rows else _first_kind(), after=after))
@@ -220,6 +225,10 @@ class PipelineForm:
                 row.after = [other for other in dict.fromkeys(kept) if other != row.key]
 
     # --- What it says ---
+
+    @property
+    def full(self) -> bool:
+        return len(self.rows) >= MOST_ROWS
 
     def label(self, row: StageRow) -> str:
         return row.name or _("Stage %(number)s") % {"number": self.rows.index(row) + 1}
@@ -257,6 +266,8 @@ class PipelineForm:
         )
 
     def _check_own(self) -> None:
+        if len(self.rows) > MOST_ROWS:
+            self.refuse("stages", too_many())
         if not self.name:
             self.refuse("name", _("Give the pipeline a name."))
         elif len(self.name) > 200:
@@ -317,6 +328,12 @@ class PipelineForm:
                 row.errors.pop("name", None)
             if not row.params.strip():
                 row.errors.pop("params", None)
+
+
+def too_many() -> str:
+    """What to do with a pipeline that has more stages than the form takes."""
+    told = _("This form takes at most %(rows)s stages. Larger pipelines, up to %(stages)s, are made over the API.")
+    return told % {"rows": MOST_ROWS, "stages": MOST_STAGES}
 
 
 def kinds() -> list[str]:

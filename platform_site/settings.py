@@ -124,6 +124,8 @@ STORAGES = {
 }
 MEDIA_ROOT = DATA_DIR / "uploads"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024**2
+# The editor of pipelines with 60 stages, each after all before it: 60 x 7 fields and 60 x 59 / 2 choices.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 2500
 FILE_UPLOAD_HANDLERS = [
     "platform_site.common.uploads.LimitUpload",
     "django.core.files.uploadhandler.MemoryFileUploadHandler",

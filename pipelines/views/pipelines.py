@@ -22,7 +22,7 @@ from ..drawing import BOX_HEIGHT, BOX_WIDTH, draw
 from ..kinds import is_inline
 from ..models import Pipeline, Stage
 from ..pictures import picture_of, timeline_of
-from ..pipeline_form import PipelineForm, Unreadable, kinds, queues, read_params, write_params
+from ..pipeline_form import MOST_ROWS, PipelineForm, Unreadable, kinds, queues, read_params, too_many, write_params
 from ..services import cancel, control, create, delete
 from ..states import PIPELINE_TERMINAL, PipelineStatus, StageStatus
 from .log import log_file
@@ -86,7 +86,11 @@ def create_pipeline(request: HttpRequest) -> HttpResponse:
     """`?from=` a pipeline to copy, `?template=` the slug of one to start from. POST with `do`: save or start; with
     `add` or `remove`: the form again."""
     if request.method != "POST":
-        return _editor(request, _first_form(request))
+        form = _first_form(request)
+        if len(form.rows) > MOST_ROWS:
+            messages.error(request, too_many())
+            return redirect("pipeline", pipeline_id=request.GET["from"])
+        return _editor(request, form)
     form = PipelineForm.from_post(request.POST)
     if "add" in request.POST or "remove" in request.POST:
         if "add" in request.POST:
@@ -143,6 +147,7 @@ def _editor_context(form: PipelineForm) -> dict[str, Any]:
         "rows": [(row, form.label(row), form.choices(row)) for row in form.rows],
         "kinds": kinds(),
         "queues": queues(),
+        "too_many": too_many(),
         "drawing": drawing,
         "boxes": [(box, labels[box.name], row) for box, row in zip(drawing.boxes, form.rows, strict=True)],
         "box_width": BOX_WIDTH,

@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from pipelines.live.render_pipelines import pipeline_parts
 from pipelines.models import Attempt, Pipeline, Stage
+from pipelines.pipeline_form import MOST_ROWS
 from pipelines.services.builtin import install
 from pipelines.services.create import MOST_STAGES
 from pipelines.states import PipelineStatus, StageStatus
@@ -412,6 +413,35 @@ def test_the_preview_tells_of_a_cycle_and_not_of_what_is_still_empty(alice: Clie
     html = alice.post("/pipelines/create/preview/", blank).content.decode()
     assert 'class="error"' not in html
     assert "Not ready yet" in html
+
+
+def rows(many: int) -> dict[str, Any]:
+    """The form as a browser sends it, each stage after all before it."""
+    sent: dict[str, Any] = {"name": "Dense", "priority": "5", "max_retries": "0", "description": ""}
+    for n in range(many):
+        own = {"name": f"s{n}", "kind": "noop", "params": "", "queue": "", "timeout_s": "", "max_retries": "0"}
+        sent |= {f"stage-{n}-{name}": value for name, value in own.items()}
+        sent[f"stage-{n}-after"] = [str(other) for other in range(n)]
+    return sent | {"row": [str(n) for n in range(many)]}
+
+
+def test_the_form_takes_sixty_stages_and_says_what_to_do_with_more(alice: Client, wide: Pipeline) -> None:
+    made = alice.post("/pipelines/create/", rows(MOST_ROWS) | {"do": "save"})
+    assert made.status_code == 302
+    assert Pipeline.objects.get(name="Dense").stages.count() == MOST_ROWS
+    told = "This form takes at most 60 stages. Larger pipelines, up to 500, are made over the API."
+    full = alice.post("/pipelines/create/", rows(MOST_ROWS - 1) | {"add": "1"}).content.decode()
+    assert full.count("data-stage>") == MOST_ROWS
+    assert told in full
+    more = alice.post("/pipelines/create/", rows(MOST_ROWS) | {"add": "1"}).content.decode()
+    assert more.count("data-stage>") == MOST_ROWS
+    refused = alice.post("/pipelines/create/", rows(MOST_ROWS + 1) | {"do": "save"})
+    assert refused.status_code == 422
+    assert told in refused.content.decode()
+    assert Pipeline.objects.filter(name="Dense").count() == 1
+    copied = alice.get(f"/pipelines/create/?from={wide.pk}", follow=True)
+    assert copied.redirect_chain[-1][0] == f"/pipelines/{wide.pk}/"
+    assert told in copied.content.decode()
 
 
 def test_a_copy_starts_from_what_is_there(alice: Client, broken: Pipeline) -> None:

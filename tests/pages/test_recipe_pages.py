@@ -228,6 +228,16 @@ def test_runs_stand_side_by_side_against_the_first(alice, runs):
     assert "trainer.total_epochs" in alice.get(f"/jobs/compare/?{query}&all=1").content.decode()
 
 
+def test_a_run_is_taken_out_of_the_comparison(alice, runs):
+    first, second, third = (str(job.pk) for job in runs)
+    html = alice.get(f"/jobs/compare/?job={first}&job={second}&job={third}&all=1").content.decode()
+    # Runs of one name are told apart by their id; each can go, the rest of the address stays.
+    assert f"<code>{second[:8]}</code>" in html
+    assert f'href="?job={first}&amp;job={third}&amp;all=1"' in html
+    alone = alice.get(f"/jobs/compare/?job={first}").content.decode()
+    assert f"Choose a run to compare with {runs[0].name} ({first[:8]})" in alone
+
+
 @pytest.mark.parametrize("query", ["", "?job=", "?job=nonsense", f"?job={uuid.UUID(int=7)}"])
 def test_comparing_nothing_asks_for_runs(alice, query):
     answer = alice.get(f"/jobs/compare/{query}")
