@@ -20,6 +20,7 @@ EXTERNAL_MODULES: Final = ("platform_runtime.verl_literals", *entry.EXTERNAL_MOD
 RAY: Final = "ray"
 """The folder in the run's own that holds all that Ray writes."""
 SCRATCH: Final = "scratch"
+LOGICAL_CPUS: Final = 64
 
 
 def train(config_path: str) -> None:
@@ -129,6 +130,8 @@ def ray_arguments(config: Any) -> dict[str, Any]:
     given = OmegaConf.to_container(config.ray_kwargs.ray_init, resolve=True)
     assert isinstance(given, dict)
     wanted = {name: value for name, value in (given.pop("runtime_env", None) or {}).items() if value is not None}
+    # They only count who may start: with too few verl waits for ever.
+    given["num_cpus"] = max(LOGICAL_CPUS, os.cpu_count() or 1)
     if config.trainer.device == "cpu":
         gpus = config.trainer.n_gpus_per_node
         # verl asks Ray for nothing but GPUs. Ray grants no more than are visible, and none is a number of no device.

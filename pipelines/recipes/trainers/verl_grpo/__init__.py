@@ -42,6 +42,20 @@ DEFAULTS: Final[Mapping[str, Json]] = {
 """In place of verl's own."""
 
 _ENGINES: Final = ("actor_rollout_ref.actor.fsdp_config", "actor_rollout_ref.ref.fsdp_config")
+_ENGINE: Final[dict[str, Json]] = {
+    # The CPU engine is registered for FSDP2; compiling takes longer than a small run.
+    "strategy": "fsdp2",
+    "use_torch_compile": False,
+    # Gloo reduces no bfloat16, and CPUs are slow at it.
+    "model_dtype": "fp32",
+    "mixed_precision.param_dtype": "fp32",
+    "mixed_precision.reduce_dtype": "fp32",
+    "mixed_precision.buffer_dtype": "fp32",
+    # Nothing to offload from.
+    "param_offload": False,
+    "optimizer_offload": False,
+    "offload_policy": False,
+}
 
 CPU: Final[dict[str, Json]] = {
     # flash-attn's kernels, which packing needs, and Triton's fused ones exist for GPUs only.
@@ -63,28 +77,11 @@ CPU: Final[dict[str, Json]] = {
     "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
     "trainer.v1.trainer_mode": "sync",
     "data.dataloader_num_workers": 0,
-    # The CPU engine is registered for FSDP2; compiling takes longer than a small run.
     "actor_rollout_ref.actor.strategy": "fsdp2",
     "actor_rollout_ref.ref.strategy": "fsdp2",
     "actor_rollout_ref.actor.use_torch_compile": False,
     "actor_rollout_ref.ref.use_torch_compile": False,
-    **{
-        f"{engine}.{key}": value
-        for engine in _ENGINES
-        for key, value in {
-            "strategy": "fsdp2",
-            "use_torch_compile": False,
-            # Gloo reduces no bfloat16, and CPUs are slow at it.
-            "model_dtype": "fp32",
-            "mixed_precision.param_dtype": "fp32",
-            "mixed_precision.reduce_dtype": "fp32",
-            "mixed_precision.buffer_dtype": "fp32",
-            # Nothing to offload from.
-            "param_offload": False,
-            "optimizer_offload": False,
-            "offload_policy": False,
-        }.items()
-    },
+    **{f"{engine}.{key}": value for engine in _ENGINES for key, value in _ENGINE.items()},
 }
 
 
