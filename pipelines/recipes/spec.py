@@ -8,8 +8,11 @@ Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json
 """A JSON value. In a recipe every one of them is a literal: nothing is substituted or evaluated."""
 
 SFT: Final = "sft"
+DPO: Final = "dpo"
+PREFERENCE: Final = "preference"
 EVAL: Final = "eval"
 VERL: Final = "verl"
+TRL: Final = "trl"
 
 
 def gettext_noop(text: str) -> str:

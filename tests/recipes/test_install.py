@@ -21,7 +21,7 @@ from platform_runtime.answers import last_number
 from platform_site.common import queues
 from platform_site.common.models import Project
 
-from .cases import dataset, place
+from .cases import dataset_of, place
 
 ARITHMETIC = "ca23bd9fd6a6adc25b1a0cc172166cb0e0d9b72e65edca7434834a05f2b92491"
 
@@ -134,7 +134,7 @@ def test_the_items_of_the_evaluation_are_right_and_none_was_trained_on():
 @pytest.mark.parametrize("recipe", builtin.RECIPES, ids=lambda recipe: recipe.slug)
 def test_every_built_in_recipe_compiles_to_a_dozen_steps_or_more(recipe):
     for where in (place(), place(cuda=True, gpus=1)):
-        compiled = compile_recipe(recipe.spec, dataset(), where)
+        compiled = compile_recipe(recipe.spec, dataset_of(recipe), where)
         assert compiled.target_step >= 12
         assert compiled.checkpoint_required
         assert not compiled.adjusted

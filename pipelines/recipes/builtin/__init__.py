@@ -2,22 +2,31 @@
 
 from typing import Final
 
-from .arithmetic import ARITHMETIC, ARITHMETIC_EVAL, ITEMS, ROWS
+from .arithmetic import ARITHMETIC, ARITHMETIC_EVAL, ARITHMETIC_PAIRS, ARITHMETIC_PROMPTS, ITEMS, ROWS
 from .base import BuiltinDataset, BuiltinRecipe
+from .dpo import SMOLLM2_DPO, TINY_DPO, TINY_DPO_TRL
+from .grpo import SMOLLM2_GRPO, TINY_GRPO
 from .sft import SMOLLM2_SFT, TINY_SFT
 
 __all__ = [
     "ARITHMETIC",
     "ARITHMETIC_EVAL",
+    "ARITHMETIC_PAIRS",
+    "ARITHMETIC_PROMPTS",
     "DATASETS",
     "ITEMS",
     "RECIPES",
     "ROWS",
+    "SMOLLM2_DPO",
+    "SMOLLM2_GRPO",
     "SMOLLM2_SFT",
+    "TINY_DPO",
+    "TINY_DPO_TRL",
+    "TINY_GRPO",
     "TINY_SFT",
     "BuiltinDataset",
     "BuiltinRecipe",
 ]
 
-RECIPES: Final = (TINY_SFT, SMOLLM2_SFT)
-DATASETS: Final = (ARITHMETIC, ARITHMETIC_EVAL)
+RECIPES: Final = (TINY_SFT, SMOLLM2_SFT, TINY_DPO, TINY_DPO_TRL, SMOLLM2_DPO, TINY_GRPO, SMOLLM2_GRPO)
+DATASETS: Final = (ARITHMETIC, ARITHMETIC_PAIRS, ARITHMETIC_PROMPTS, ARITHMETIC_EVAL)

@@ -5,12 +5,13 @@ import json
 from collections.abc import Iterator
 from typing import Final
 
-from pipelines.recipes.spec import EVAL, SFT, gettext_noop
+from pipelines.recipes.spec import EVAL, PREFERENCE, SFT, gettext_noop
 
 from .base import BuiltinDataset
 
 ROWS: Final = 384
 ITEMS: Final = 60
+PROMPTS: Final = 128
 _LARGEST: Final = 50
 
 
@@ -45,6 +46,23 @@ def _conversations() -> bytes:
     )
 
 
+def _preferences() -> bytes:
+    return lines(
+        {
+            "prompt": [{"role": "user", "content": question(a, b)}],
+            "chosen": [{"role": "assistant", "content": answer(a, b, a + b)}],
+            "rejected": [{"role": "assistant", "content": _guess(a, b)}],
+        }
+        for a, b in pairs()[:ROWS]
+    )
+
+
+def _guess(a: int, b: int) -> str:
+    """Wrong, and nothing is worked out."""
+    wrong = a + b + 1 + (7 * a + 3 * b) % 9
+    return f"I would guess that it is about {wrong}. #### {wrong}"
+
+
 def _items() -> bytes:
     return lines({"question": question(a, b), "answer": str(a + b)} for a, b in pairs()[ROWS : ROWS + ITEMS])
 
@@ -57,10 +75,33 @@ ARITHMETIC: Final = BuiltinDataset(
     content=_conversations,
 )
 
+ARITHMETIC_PAIRS: Final = BuiltinDataset(
+    slug="arithmetic-pairs",
+    name=gettext_noop("Arithmetic, right and wrong"),
+    kind=PREFERENCE,
+    description=gettext_noop("Sums of two numbers up to 50: worked out and right is preferred to guessed and wrong."),
+    content=_preferences,
+)
+
 ARITHMETIC_EVAL: Final = BuiltinDataset(
     slug="arithmetic-eval",
     name=gettext_noop("Arithmetic, to evaluate"),
     kind=EVAL,
     description=gettext_noop("Sums of two numbers up to 50 that are not in the training data. Take the last number."),
     content=_items,
+)
+
+
+def _prompts() -> bytes:
+    return lines(
+        {"prompt": question(a, b), "answer": str(a + b)} for a, b in pairs()[ROWS + ITEMS : ROWS + ITEMS + PROMPTS]
+    )
+
+
+ARITHMETIC_PROMPTS: Final = BuiltinDataset(
+    slug="arithmetic-prompts",
+    name=gettext_noop("Arithmetic, to be answered"),
+    kind="prompts",
+    description=gettext_noop("Sums of two numbers up to 50 with their answers, for training by reward."),
+    content=_prompts,
 )

@@ -3,13 +3,16 @@
 from typing import Final
 
 from .base import Rules, Steps, Trainer
+from .trl_dpo import TrlDpo
+from .verl_dpo import VerlDpo
+from .verl_grpo import VerlGrpo
 from .verl_sft import VerlSft
 
 __all__ = ["TRAINERS", "Rules", "Steps", "Trainer", "UnknownTrainerError", "supported", "trainer_of"]
 
 TRAINERS: Final[dict[tuple[str, str], Trainer]] = {
     (trainer.algorithm, trainer.name): trainer
-    for trainer in (VerlSft(),)
+    for trainer in (VerlSft(), VerlDpo(), TrlDpo(), VerlGrpo())
 }  # fmt: skip
 """By algorithm and trainer, as recipes name them."""
 
