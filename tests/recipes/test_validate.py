@@ -288,7 +288,7 @@ def test_any_other_base_model_is_refused(model):
 
 
 def test_an_algorithm_that_cannot_run_is_said_so():
-    errors = check(recipe(algorithm="dpo")).errors
+    errors = check(recipe(trainer="trl")).errors
     assert [error.key for error in errors] == ["algorithm"]
     assert "sft (verl)" in errors[0].message
 
