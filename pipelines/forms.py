@@ -15,7 +15,7 @@ from datasets.models import Dataset
 from environments.models import Host
 from platform_site.common.errors import PlatformError
 
-from .models import Recipe
+from .models import Job, Recipe
 
 
 def literal(text: str) -> Any:
@@ -93,6 +93,26 @@ class Overrides:
         return [*self.rows, OverrideRow()]
 
 
+@dataclass(frozen=True)
+class Pinned:
+    """The very revision and version that a run had, as further choices: (`slug@number`, how it reads)."""
+
+    recipe: tuple[str, str]
+    dataset: tuple[str, str] | None = None
+
+    @classmethod
+    def of(cls, job: Job) -> "Pinned":
+        revision, version = job.recipe_revision, job.dataset_version
+        recipe = (
+            f"{revision.recipe.slug}@{revision.number}",
+            _("%(name)s, revision %(number)d") % {"name": _(revision.recipe.name), "number": revision.number},
+        )
+        if version is None:
+            return cls(recipe)
+        told = _("%(name)s, version %(number)d") % {"name": _(version.dataset.name), "number": version.number}
+        return cls(recipe, (f"{version.dataset.slug}@{version.number}", told))
+
+
 class NewRunForm(forms.Form):
     recipe = forms.ChoiceField(label=gettext_lazy("Recipe"))
     dataset = forms.ChoiceField(label=gettext_lazy("Dataset"), required=False)
@@ -105,14 +125,19 @@ class NewRunForm(forms.Form):
         recipes: Iterable[Recipe],
         datasets: Iterable[Dataset],
         hosts: Iterable[Host],
+        pinned: Pinned | None = None,
         **kwargs: Any,
     ) -> None:
+        """`pinned`: what a run had that is to be made once more, first among the choices."""
         super().__init__(*args, **kwargs)
+        first_recipe = [pinned.recipe] if pinned else []
+        first_dataset = [pinned.dataset] if pinned and pinned.dataset else []
+        own = ("", _("The recipe's own"))
         for name, choices in (
-            ("recipe", [(r.slug, f"{_(r.name)} · {r.get_algorithm_display()}") for r in recipes]),
+            ("recipe", [*first_recipe, *((r.slug, f"{_(r.name)} · {r.get_algorithm_display()}") for r in recipes)]),
             (
                 "dataset",
-                [("", _("The recipe's own")), *((d.slug, f"{_(d.name)} · {d.get_kind_display()}") for d in datasets)],
+                [*first_dataset, own, *((d.slug, f"{_(d.name)} · {d.get_kind_display()}") for d in datasets)],
             ),
             ("host", [("", _("Any free host")), *((h.name, h.name) for h in hosts)]),
         ):
@@ -120,11 +145,12 @@ class NewRunForm(forms.Form):
             assert isinstance(field_, forms.ChoiceField)  # for the type checker: set six lines above
             field_.choices = choices
         self.use_required_attribute = False
-        # Choosing another recipe shows what it is, without losing what was typed.
-        self.fields["recipe"].widget.attrs |= {
-            "hx-get": reverse("job-new"), "hx-trigger": "change", "hx-target": "#recipe-aside",
-            "hx-select": "#recipe-aside", "hx-swap": "outerHTML",
-        }  # fmt: skip
+        if pinned is None:
+            # Choosing another recipe shows what it is, without losing what was typed.
+            self.fields["recipe"].widget.attrs |= {
+                "hx-get": reverse("job-new"), "hx-trigger": "change", "hx-target": "#recipe-aside",
+                "hx-select": "#recipe-aside", "hx-swap": "outerHTML",
+            }  # fmt: skip
         for name in self.fields:
             self.fields[name].widget.attrs["autocomplete"] = "off"
 

@@ -15,21 +15,25 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from datasets.models import Dataset
 from platform_site.common.access import may
 from platform_site.common.errors import Conflict, Invalid, NotFound, PlatformError
+from platform_site.common.models import User
 from platform_site.common.pages import may_operate, needs, visitor
 from platform_site.common.roles import Role
 from platform_site.common.selectors import projects_for
 
 from .. import recipe_selectors, selectors
-from ..models import Recipe, RecipeRevision
+from ..models import Job, Recipe, RecipeRevision
 from ..recipe_form import RecipeForm, further_keys
 from ..recipes import validate
 from ..recipes.fixes import fixed
 from ..recipes.spec import SFT, VERL, Problem
 from ..recipes.trainers import TRAINERS
-from ..services import compare
+from ..services import compare, recommend
 from ..services import recipes as services
 
 Person = AbstractBaseUser | AnonymousUser
+
+WORKED: Final = 3
+"""Runs that are shown of those that worked."""
 
 METHODS: Final = [
     (algorithm, trainer, f"{Recipe.Algorithm(algorithm).label} · {Recipe.Trainer(trainer).label}")
@@ -107,9 +111,16 @@ def recipe(request: HttpRequest, slug: str) -> HttpResponse:
             # What an old revision is worth saying about helps nobody.
             **(_told(checked.errors, checked.warnings) if checked else {}),
             "jobs": recent,
+            "worked": _worked(visitor(request), found.algorithm, shown.base_model) if shown else [],
             "can_operate": may_operate(request),
         },
     )
+
+
+def _worked(user: User, algorithm: str, base_model: str) -> list[recommend.Worked]:
+    """The few best runs of this model, where one is known."""
+    known = base_model and algorithm in Recipe.Algorithm.values
+    return recommend.best(recommend.what_worked(user, algorithm, base_model), WORKED) if known else []
 
 
 # --- The form -----------------------------------------------------------------------------------------------
@@ -118,12 +129,13 @@ def recipe(request: HttpRequest, slug: str) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @needs(Role.OPERATOR)
 def new_recipe(request: HttpRequest) -> HttpResponse:
-    """`?from=` the recipe to derive from, or `?algorithm=&trainer=`. POST with `do`: save, or `yaml` and `form` for
-    the other view."""
-    origin = _origin(request)
+    """`?from=` the recipe to derive from, or `?job=` the run, or `?algorithm=&trainer=`. POST with `do`: save, or
+    `yaml` and `form` for the other view."""
+    ran = _ran(request)
+    origin = ran.recipe_revision.recipe if ran else _origin(request)
     algorithm, trainer = (origin.algorithm, origin.trainer) if origin else _method(request)
     if request.method != "POST":
-        form = _derived(origin) if origin else RecipeForm(algorithm, trainer)
+        form = _of_run(ran) if ran else _derived(origin) if origin else RecipeForm(algorithm, trainer)
         return _page(request, _fixed(request, form, form.params()), origin=origin)
     form = RecipeForm.from_post(request.POST, algorithm=algorithm, trainer=trainer)
     form.missing()
@@ -229,6 +241,24 @@ def _origin(request: HttpRequest) -> Recipe | None:
     return recipe_selectors.recipe_for(request.user, slug) if slug else None
 
 
+def _ran(request: HttpRequest) -> Job | None:
+    """The run that a new recipe is made from."""
+    name = request.GET.get("job", "") if request.method != "POST" else ""
+    try:
+        return compare.named_job(visitor(request), name) if name else None
+    except Invalid as error:
+        raise NotFound(error.message) from error
+
+
+def _of_run(job: Job) -> RecipeForm:
+    """What a run was really asked for, its overrides included."""
+    revision = job.recipe_revision
+    spec = recipe_selectors.spec_of(revision).merged(job.overrides)
+    dataset = job.dataset_version.dataset.slug if job.dataset_version is not None else ""
+    plain = {"base_model": spec.base_model, "dataset": dataset}
+    return RecipeForm.of(spec.algorithm, spec.trainer, spec.params, plain)
+
+
 def _method(request: HttpRequest) -> tuple[str, str]:
     """Algorithm and trainer of a new recipe, where they are known."""
     asked = request.POST if request.method == "POST" else request.GET
@@ -295,6 +325,7 @@ def _page(
         "form": form,
         "methods": [] if origin or recipe else METHODS,
         "origin": origin,
+        "worked": _worked(visitor(request), form.algorithm, form.plain["base_model"]),
         "recipe": recipe,
         "revision": revision,
         "datasets": Dataset.objects.filter(project__in=projects_for(request.user), kind=kind),

@@ -19,11 +19,11 @@ from platform_site.common.roles import Role
 from platform_site.common.selectors import projects_for
 
 from .. import selectors
-from ..forms import NewRunForm, Overrides, tell
+from ..forms import NewRunForm, Overrides, Pinned, tell
 from ..models import Job, Recipe
 from ..services import compare
 from ..services.cancel import cancel_stage
-from ..services.submit import rerun_job, submit_job
+from ..services.submit import submit_job
 from ..states import STAGE_TERMINAL
 from .log import log_file
 from .recipes import listed, newest
@@ -139,35 +139,42 @@ def compare_jobs(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @needs(Role.OPERATOR)
 def new_job(request: HttpRequest) -> HttpResponse:
-    recipes = listed(request.user)
-    choices: dict[str, Any] = {
-        "recipes": recipes,
-        "datasets": Dataset.objects.filter(project__in=projects_for(request.user)).order_by("slug"),
-        "hosts": Host.objects.filter(project__in=projects_for(request.user), enabled=True),
-    }
+    choices = _choices(request)
     if request.method != "POST":
         form = NewRunForm(initial={name: request.GET.get(name, "") for name in NewRunForm.base_fields}, **choices)
         return _new_job_page(request, form, Overrides(), [])
     form, overrides = NewRunForm(request.POST, **choices), Overrides.from_post(request.POST)
+    made, problems = _submitted(request, form, overrides)
+    return redirect("job", job_id=made.pk) if made else _new_job_page(request, form, overrides, problems, status=422)
+
+
+def _choices(request: HttpRequest) -> dict[str, Any]:
+    """What a run can be made of."""
+    return {
+        "recipes": listed(request.user),
+        "datasets": Dataset.objects.filter(project__in=projects_for(request.user)).order_by("slug"),
+        "hosts": Host.objects.filter(project__in=projects_for(request.user), enabled=True),
+    }
+
+
+def _submitted(request: HttpRequest, form: NewRunForm, overrides: Overrides) -> tuple[Job | None, list[str]]:
+    """The run that a form asks for; else what is wrong and belongs to no field."""
     fine = overrides.is_valid()
-    problems: list[str] = []
-    if form.is_valid() and fine:
-        try:
-            made = submit_job(
-                user=visitor(request),
-                recipe=form.cleaned_data["recipe"],
-                dataset=form.cleaned_data["dataset"] or None,
-                host=form.cleaned_data["host"] or None,
-                overrides=overrides.values,
-                name=form.cleaned_data["name"],
-            )
-        except NotFound:
-            raise
-        except PlatformError as error:
-            problems = tell(form, overrides, error)
-        else:
-            return redirect("job", job_id=made.pk)
-    return _new_job_page(request, form, overrides, problems, status=422)
+    if not form.is_valid() or not fine:
+        return None, []
+    try:
+        return submit_job(
+            user=visitor(request),
+            recipe=form.cleaned_data["recipe"],
+            dataset=form.cleaned_data["dataset"] or None,
+            host=form.cleaned_data["host"] or None,
+            overrides=overrides.values,
+            name=form.cleaned_data["name"],
+        ), []
+    except NotFound:
+        raise
+    except PlatformError as error:
+        return None, tell(form, overrides, error)
 
 
 def _new_job_page(
@@ -198,29 +205,35 @@ def cancel_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @needs(Role.OPERATOR)
 def rerun(request: HttpRequest, job_id: UUID) -> HttpResponse:
-    """The same revision and data again, with the settings as the form has them."""
+    """The same once more: the form of a new run, filled in with what this one had, down to revision and version."""
     found = selectors.job_for(request.user, job_id)
-    overrides, problems = Overrides.of(found.overrides), []
-    if request.method == "POST":
-        overrides = Overrides.from_post(request.POST)
-        if overrides.is_valid():
-            dropped = {key: None for key in found.overrides if key not in overrides.values}
-            try:
-                made = rerun_job(
-                    user=visitor(request),
-                    job=found,
-                    overrides={**overrides.values, **dropped},
-                )
-            except PlatformError as error:
-                problems = tell(None, overrides, error)
-            else:
-                return redirect("job", job_id=made.pk)
+    pinned = Pinned.of(found)
+    choices = _choices(request)
+    if request.method != "POST":
+        initial = {
+            "recipe": pinned.recipe[0],
+            "dataset": pinned.dataset[0] if pinned.dataset else "",
+            "name": found.name,
+            "host": found.stage.host.name if found.stage.host else "",
+        }
+        form = NewRunForm(initial=initial, pinned=pinned, **choices)
+        return _rerun_page(request, found, form, Overrides.of(found.overrides), [])
+    form = NewRunForm(request.POST, pinned=pinned, **choices)
+    overrides = Overrides.from_post(request.POST)
+    made, problems = _submitted(request, form, overrides)
+    return redirect("job", job_id=made.pk) if made else _rerun_page(request, found, form, overrides, problems)
+
+
+def _rerun_page(
+    request: HttpRequest, job: Job, form: NewRunForm, overrides: Overrides, problems: list[str]
+) -> HttpResponse:
     context = {
-        "job": found,
-        "stage": found.stage,
+        "job": job,
+        "stage": job.stage,
+        "form": form,
         "overrides": overrides,
         "problems": problems,
-        "revision": found.recipe_revision,
+        "revision": job.recipe_revision,
     }
     return render(request, "jobs/rerun.html", context, status=422 if request.method == "POST" else 200)
 

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from environments.models import Host
-from pipelines.models import Job, Pipeline
+from pipelines.models import Job, Pipeline, RecipeRevision
 from pipelines.services.builtin import install
 from pipelines.states import PipelineStatus, StageStatus
 from platform_site import display
@@ -213,9 +213,43 @@ def test_running_again_takes_the_settings_of_the_form(alice: Client, tmp_path: P
     Host.objects.update(python=sys.executable)
     html = alice.get(f"/jobs/{run.job.pk}/rerun/").content.decode()
     assert 'value="optim.lr"' in html
-    alice.post(f"/jobs/{run.job.pk}/rerun/", {"key": ["optim.lr"], "value": ["0.002"]})
+    assert '<option value="tiny-sft@1" selected>' in html
+    assert '<option value="arithmetic@1" selected>' in html
+    posted = {"recipe": "tiny-sft@1", "dataset": "arithmetic@1", "name": "Once more", "host": "local"}
+    alice.post(f"/jobs/{run.job.pk}/rerun/", {**posted, "key": ["optim.lr"], "value": ["0.002"]})
     again = Job.objects.exclude(pk=run.job.pk).get()
     assert again.overrides == {"optim.lr": 0.002}
+    assert (again.name, again.stage.host.name) == ("Once more", "local")
+    assert again.recipe_revision == run.job.recipe_revision
+
+
+def test_running_again_keeps_the_revision_that_ran_and_offers_the_newest(alice: Client, tmp_path: Path) -> None:
+    run = world.run("completed", root=tmp_path, steps=0)
+    Host.objects.update(python=sys.executable)
+    old = run.job.recipe_revision
+    newer = RecipeRevision.objects.create(recipe=old.recipe, number=2, base_model=old.base_model, dataset=old.dataset)
+    url = f"/jobs/{run.job.pk}/rerun/"
+    html = alice.get(url).content.decode()
+    assert "Tiny SFT, revision 1" in html
+    assert '<option value="tiny-sft">' in html
+    alice.post(url, {"recipe": "tiny-sft@1", "name": "as it was"})
+    assert Job.objects.get(name="as it was").recipe_revision == old
+    newer.params = old.params
+    newer.save()
+    alice.post(url, {"recipe": "tiny-sft", "name": "the newest"})
+    assert Job.objects.get(name="the newest").recipe_revision == newer
+
+
+def test_what_is_wrong_with_a_run_that_is_made_again_stands_beside_its_field(alice: Client, tmp_path: Path) -> None:
+    run = world.run("completed", root=tmp_path, steps=0)
+    Host.objects.update(python=sys.executable)
+    posted = {"recipe": "tiny-sft@1", "name": "Keep me", "key": ["optim.lrr"], "value": ["1"]}
+    answer = alice.post(f"/jobs/{run.job.pk}/rerun/", posted)
+    assert answer.status_code == 422
+    assert "Did you mean optim.lr?" in answer.content.decode()
+    assert "Keep me" in answer.content.decode()
+    assert alice.post(f"/jobs/{run.job.pk}/rerun/", {"recipe": "other@1"}).status_code == 422
+    assert Job.objects.count() == 1
 
 
 def test_cancelling_what_has_ended_is_told_and_changes_nothing(alice: Client, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from pipelines.models import Job, Recipe, RecipeRevision
+from pipelines.models import Job, Recipe, RecipeRevision, Stage
 from pipelines.recipe_form import RecipeForm
 from pipelines.recipes.trainers import TRAINERS
 from pipelines.services.builtin import install
@@ -99,7 +99,6 @@ def test_a_derived_recipe_starts_from_the_other_one_and_names_it(alice):
         ({"set:data.truncation": "sideways"}, "is not one of"),
         ({"yaml": "optim.lrr: 1"}, "Did you mean optim.lr?"),
         ({"yaml": "a: [1"}, "Line 1"),
-        ({"yaml": "trainer.logger: [wandb]"}, "The platform sets it"),
         ({"yaml": "model.trust_remote_code: true"}, "Only an administrator"),
         ({"yaml": "optim.lr: 1", "set:optim.lr": "2"}, "stands above as well"),
         ({"yaml": "hydra.run.dir: /tmp"}, "hydra"),
@@ -312,3 +311,18 @@ def test_only_who_may_edit_is_offered_a_fix(alice):
 def test_a_fix_that_is_none_harms_nothing(alice, fix):
     assert alice.post("/recipes/new/", given(do="", fix=fix)).status_code in (200, 302)
     assert alice.get("/recipes/new/", {"from": "tiny-sft", "fix": fix}).status_code == 200
+
+
+def test_what_worked_is_shown_and_its_settings_fill_the_form(alice, runs):
+    assert "What worked" not in alice.get("/recipes/tiny-sft/").content.decode()
+    slow, fast, _odd = runs
+    Stage.objects.filter(pk__in=[slow.stage_id, fast.stage_id]).update(status="completed")
+    for page in ("/recipes/tiny-sft/", "/recipes/new/?from=tiny-sft"):
+        html = alice.get(page).content.decode()
+        assert html.index(f"/jobs/{fast.pk}/") < html.index(f"/jobs/{slow.pk}/")
+    form = alice.get(f"/recipes/new/?job={fast.pk}").content.decode()
+    assert 'name="set:optim.lr" value="0.01"' in form
+    assert 'name="derived_from" value="tiny-sft"' in form
+    assert '<option value="arithmetic" selected>' in form
+    assert alice.get("/recipes/new/?job=nonsense").status_code == 404
+    assert alice.get(f"/recipes/new/?job={uuid.UUID(int=7)}").status_code == 404
