@@ -13,6 +13,7 @@ from playwright.sync_api import Browser
 
 from pipelines.models import Attempt, Stage
 from pipelines.services.control import pause_pipeline
+from tests.pages import rollout_runs as by_reward
 
 from . import world
 from .conftest import Seen, Site, signed_in, until, watched
@@ -33,7 +34,10 @@ class Runs:
     pipeline: str
     broken: str
     unstarted: str
+    wide: str
     failed_task: str
+    answered: str
+    unanswered: str
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +61,34 @@ def runs(database: None, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     bad = world.noop("second", "first", result=world.LOST_LOOK_UP)
     broken = world.pipeline("Broken", world.noop("first"), bad, world.noop("third", "second"), root=root)
     unstarted = world.pipeline("Unstarted", *fan, root=root, start=False, description="For later")
+    lanes = [f"lane-{n}" for n in range(70)]
+    wide = world.pipeline("Wide", world.noop("first"), *(world.noop(lane, "first") for lane in lanes), root=root)
+    Stage.objects.filter(pipeline=wide, name__in=lanes[:3]).update(status="failed")
     paused = world.pipeline("Paused", world.noop("a"), world.noop("b", "a"), root=root, work=False)
     pause_pipeline(paused.pk, user=world.person())
     task = Attempt.objects.get(stage__pipeline=broken, stage__name="second")
     return Runs(
         *(f"/jobs/{made[name].job.pk}/" for name in ("running", "failed", "completed", "queued")),
-        *(f"/pipelines/{pipeline.pk}/" for pipeline in (whole, broken, unstarted)),
+        *(f"/pipelines/{pipeline.pk}/" for pipeline in (whole, broken, unstarted, wide)),
         f"/tasks/{task.pk}/",
+        *rollouts(root),
     )
+
+
+def rollouts(root: Path) -> Iterator[str]:
+    """The pages of a run with answers of two attempts, some of them in a bad way, and of one without any."""
+    first = by_reward.run(root=root, name="By reward")
+    by_reward.write(first, 1, [[1.0]]).unlink()
+    path = by_reward.write(first, 2, [[0.0, 0.5, 1.0, "NaN"], [1.0, 1.0]], response="and so on " * 200)
+    path.write_bytes(path.read_bytes() + b"garbage")
+    by_reward.write(first, 3, [[0.25]])
+    by_reward.look(first)
+    second = by_reward.again(first, resumed_from=2)
+    for step in (3, 4):
+        by_reward.write(second, step, [[0.0, 1.0]] * 12)
+    by_reward.look(second)
+    yield f"/jobs/{first.job.pk}/rollouts/"
+    yield f"/jobs/{by_reward.run(root=root).job.pk}/rollouts/"
 
 
 PAGES = {
@@ -76,14 +100,27 @@ PAGES = {
     "a failed run": lambda runs: runs.failed,
     "a completed run": lambda runs: runs.completed,
     "a queued run": lambda runs: runs.queued,
+    "rollouts": lambda runs: runs.answered,
+    "rollouts in a bad way": lambda runs: runs.answered + "?step=2",
+    "rollouts of an attempt": lambda runs: runs.answered + "?attempt=1&max=7",
+    "rollouts, no match": lambda runs: runs.answered + "?min=7&max=x",
+    "no rollouts yet": lambda runs: runs.unanswered,
     "new run": lambda runs: "/jobs/new/",
     "run again": lambda runs: runs.failed + "rerun/",
+    "runs side by side": lambda runs: (
+        "/jobs/compare/?"
+        + "&".join("job=" + page.split("/")[2] for page in (runs.completed, runs.failed, runs.running))
+    ),
+    "one run to compare with": lambda runs: "/jobs/compare/?job=" + runs.completed.split("/")[2],
     "cancel": lambda runs: runs.running + "cancel/",
     "pipelines": lambda runs: "/pipelines/",
     "pipelines, no match": lambda runs: "/pipelines/?search=nothing-like-this",
     "a completed pipeline": lambda runs: runs.pipeline,
     "a failed pipeline": lambda runs: runs.broken,
     "a pipeline not started": lambda runs: runs.unstarted + "?stage=shard-2",
+    "a pipeline of many stages": lambda runs: runs.wide,
+    "many stages that are one node": lambda runs: runs.wide + "?fold=lane-0&state=failed",
+    "many stages, no match": lambda runs: runs.wide + "?search=nobody",
     "new pipeline": lambda runs: "/pipelines/create/",
     "copy of a pipeline": lambda runs: "/pipelines/create/?from=" + runs.pipeline.split("/")[2],
     "cancel a pipeline": lambda runs: runs.pipeline + "cancel/",
