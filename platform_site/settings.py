@@ -246,9 +246,8 @@ if DATABASE_URL:
     postgresql["CONN_MAX_AGE"] = 0  # the pool keeps connections, a thread keeps none
     postgresql["OPTIONS"] = {
         "connect_timeout": 10,
-        # The same few statements over and over: planning each anew takes half of the time.
-        "server_side_binding": True,
-        "prepare_threshold": 3,
+        # No prepared statements, though planning is half of what a short stage costs here: a plan made while the
+        # tables were small was kept while 10,000 stages came in, and a tick took minutes.
         **postgresql.get("OPTIONS", {}),
         "pool": {"min_size": 1, "max_size": 8, "timeout": 8, "max_idle": 120},
     }
