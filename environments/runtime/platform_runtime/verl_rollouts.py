@@ -7,10 +7,12 @@ trains.
 
 import functools
 import logging
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+import ray
 from verl.workers.rollout.base import _ROLLOUT_REGISTRY
 from verl.workers.rollout.replica import RolloutReplicaRegistry
 
@@ -24,6 +26,8 @@ logger = logging.getLogger(__name__)
 ROLLOUT: Final = "transformers"
 POLL_S: Final = 0.1
 """verl looks for finished answers every two seconds (replay_buffer.py): a small model would wait more than work."""
+
+WATCH_S: Final = 2.0
 
 _FIELDS: Final = ["raw_prompt", "responses", "rm_scores", "reward_model", "index", "extra_fields"]
 
@@ -51,6 +55,13 @@ def hook_trainer() -> None:
     def build_replay_buffer(self: Any) -> Any:
         buffer = original_buffer(self)
         buffer.poll_interval = POLL_S
+        original_wait, watch = buffer._wait_for_next_poll, Watch(functools.partial(_workers, self))
+
+        def wait_for_next_poll(*arguments: Any) -> Any:
+            watch.look()
+            return original_wait(*arguments)
+
+        buffer._wait_for_next_poll = wait_for_next_poll
         return buffer
 
     @functools.wraps(original_metrics)
@@ -66,6 +77,34 @@ def hook_trainer() -> None:
     PPOTrainer._build_replay_buffer = build_replay_buffer
     PPOTrainer._compute_metrics = compute_metrics
     PPOTrainer._log_rollout_data = log_rollout_data
+
+
+class Watch:
+    """Looks after the actors that a waiting trainer counts on: it would wait for ever for one that was killed."""
+
+    def __init__(self, actors: Callable[[], list[Any]]) -> None:
+        self._actors = actors
+        self._asked: list[Any] = []
+        self._next = 0.0
+
+    def look(self) -> None:
+        """To be called often. Never waits. Raises RayActorError, which says who died and why."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + WATCH_S
+        if not self._asked:
+            self._asked = [actor.__ray_ready__.remote() for actor in self._actors()]
+        answered, self._asked = ray.wait(self._asked, num_returns=len(self._asked), timeout=0)
+        ray.get(answered)
+
+
+def _workers(trainer: Any) -> list[Any]:
+    return [
+        *trainer.agent_loop_manager.agent_loop_workers,
+        *trainer.reward_loop_manager.reward_loop_workers,
+        *trainer.llm_server_manager.server_handles,
+    ]
 
 
 def write(folder: str, step: int, found: list[Sample]) -> None:

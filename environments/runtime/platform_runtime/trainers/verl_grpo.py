@@ -7,6 +7,7 @@ seconds sooner.
 """
 
 import functools
+import json
 import os
 import secrets
 import shutil
@@ -85,22 +86,42 @@ def short(name: str) -> str:
 
 
 def localise(config: dict[str, Any], folder: str) -> None:
-    """Model and data as they are on this host. Raises ModelError, BadDataError, OSError."""
-    from platform_runtime import models, prompts  # noqa: PLC0415 - pyarrow, after the environment is set
+    """Model, data and reward as they are on this host. Raises ValueError that says what is wrong, and OSError."""
+    from platform_runtime import models, prompts, rewards  # noqa: PLC0415 - pyarrow, after the environment is set
 
     def local(files: Any) -> Any:
         if isinstance(files, list):
             return [local(one) for one in files]
         return prompts.to_parquet(files, os.path.join(folder, "data")) if files.endswith(".jsonl") else files
 
+    reward = config["reward"]["custom_reward_function"]
+    if reward["path"] is None:
+        rewards.Settings.of(reward.get("reward_kwargs") or {})
+        reward.update(path=rewards.MODULE, name=rewards.FUNCTION)
     model, data = config["actor_rollout_ref"]["model"], config["data"]
     model["path"] = models.local_model(model["path"], folder)
+    check_lengths(model["path"], data["max_prompt_length"] + data["max_response_length"])
     data["train_files"] = local(data["train_files"])
     if data["val_files"] is not None:
         data["val_files"] = local(data["val_files"])
     else:
         # verl loads validation data whether it validates or not: one row of what there is.
         data["val_files"], data["val_max_samples"] = data["train_files"], 1
+
+
+def check_lengths(model: str, longest: int) -> None:
+    """Of a prompt with its answer, in tokens. Raises ValueError where the model says that it takes less: it would learn
+    nonsense, or fail hours later."""
+    try:
+        with open(os.path.join(model, "config.json"), encoding="utf-8") as file:
+            most = json.load(file)["max_position_embeddings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if isinstance(most, int) and longest > most:
+        raise ValueError(
+            f"A prompt and its answer may have {longest} tokens, and the model takes {most}: lower "
+            "data.max_prompt_length or data.max_response_length."
+        )
 
 
 def fit(config: Any) -> None:
@@ -114,6 +135,8 @@ def fit(config: Any) -> None:
 
     validate_config(config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config))
     verl_rollouts.hook_trainer()
+    # It would print the configuration, a thousand lines that stand in config.yaml.
+    main_ppo.pprint = lambda *_: None
     ray.init(**ray_arguments(config))
     try:
         # The class below Ray's actor class, which is one that says how to make an actor of it.
