@@ -55,6 +55,15 @@ def test_a_damaged_newest_checkpoint_leaves_the_one_before(
     assert said in found.why
 
 
+def test_one_that_is_still_being_written_leaves_the_one_before(tmp_path: Path) -> None:
+    write_step(tmp_path, 4)
+    folder = write_step(tmp_path, 12)
+    remove(folder / "data_0.pt")
+    found = checkpoints.survey(str(tmp_path))
+    assert (found.step, found.ok) == (4, False)
+    assert found.why == "step 12: is not finished: the state of the data is not there"
+
+
 def test_every_rank_must_be_there(tmp_path: Path) -> None:
     folder = write_step(tmp_path, 4, world=3)
     remove(folder / "model_world_size_3_rank_1.pt")
@@ -84,6 +93,7 @@ def test_actor_and_critic_are_looked_at_apart(tmp_path: Path) -> None:
 def test_whole_weights_in_safetensors_count_as_well(tmp_path: Path) -> None:
     weights = tmp_path / "global_step_4/huggingface/model.safetensors"
     write_safetensors(weights)
+    write_shard(tmp_path / "global_step_4/data_0.pt")
     assert checkpoints.survey(str(tmp_path)).ok
     cut(weights)
     assert "model.safetensors" in checkpoints.survey(str(tmp_path)).why
@@ -96,6 +106,7 @@ def test_an_index_must_not_name_what_is_missing(tmp_path: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     assert "model-00002-of-00002.safetensors" in checkpoints.survey(str(tmp_path)).why
     write_safetensors(folder / "model-00002-of-00002.safetensors")
+    write_shard(tmp_path / "global_step_4/data_0.pt")
     assert checkpoints.survey(str(tmp_path)).ok
 
 

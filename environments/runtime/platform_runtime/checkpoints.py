@@ -1,7 +1,8 @@
 """Whether a checkpoint can be loaded, told without loading it: nothing here unpickles. Stdlib only.
 
 verl writes `global_step_<n>/` with one file a rank and kind, `model_world_size_<w>_rank_<r>.pt` (also `optim`
-and `extra_state`), for PPO and GRPO one level deeper in `actor/` and `critic/`. A `.pt` file is a zip archive
+and `extra_state`), for PPO and GRPO one level deeper in `actor/` and `critic/`, and at last `data.pt` or
+`data_<rank>.pt` (verl/utils/checkpoint/checkpoint_handler.py, verl/trainer/ppo/v1/trainer_base.py). A `.pt` file is a zip archive
 whose directory stands at its end, so a file cut short has none. Weights in safetensors begin with a header that
 says how long the file must be.
 
@@ -76,9 +77,11 @@ def verify(folder: str) -> None:
     parts = [os.path.join(folder, role) for role in _ROLES]
     for part in [part for part in parts if os.path.isdir(part)] or [folder]:
         _verify_part(part)
-    for name in sorted(os.listdir(folder)):
-        if _DATA.fullmatch(name):
-            _verify_zip(os.path.join(folder, name))
+    states = sorted(name for name in os.listdir(folder) if _DATA.fullmatch(name))
+    if not states:
+        raise BadCheckpointError("is not finished: the state of the data is not there")
+    for name in states:
+        _verify_zip(os.path.join(folder, name))
 
 
 def _verify_part(folder: str) -> None:
