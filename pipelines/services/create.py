@@ -139,23 +139,31 @@ def build(user: User, spec: PipelineSpec) -> Pipeline:
         created_by=user,
     )
     position = {name: at for at, name in enumerate(graph.order(_nodes(spec.stages)))}
-    made: dict[str, Stage] = {}
-    for stage in sorted(spec.stages, key=lambda stage: position[stage.name]):
-        kind = kind_of(stage.task)
-        made[stage.name] = Stage.objects.create(
+    wanted = sorted(spec.stages, key=lambda stage: position[stage.name])
+    made = {
+        stage.name: Stage(
             pipeline=pipeline,
             name=stage.name,
             order=position[stage.name],
-            kind=kind.name,
+            kind=stage.task,
             params=stage.params,
-            queue=stage.queue or kind.queue,
+            queue=stage.queue or kind_of(stage.task).queue,
             priority=spec.priority,
             host=find.host(user, stage.params.get("host")),
             timeout_s=stage.timeout_s,
             max_retries=stage.max_retries,
         )
-        made[stage.name].depends_on.set(made[name] for name in stage.depends_on)
-        kind.attach(made[stage.name], user)
+        for stage in wanted
+    }
+    Stage.objects.bulk_create(made.values())
+    through = Stage.depends_on.through
+    through.objects.bulk_create(
+        through(from_stage=made[stage.name], to_stage=made[name])
+        for stage in wanted
+        for name in dict.fromkeys(stage.depends_on)
+    )
+    for stage in made.values():
+        kind_of(stage.kind).attach(stage, user)
     return pipeline
 
 
