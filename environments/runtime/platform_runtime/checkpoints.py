@@ -2,9 +2,9 @@
 
 verl writes `global_step_<n>/` with one file a rank and kind, `model_world_size_<w>_rank_<r>.pt` (also `optim`
 and `extra_state`), for PPO and GRPO one level deeper in `actor/` and `critic/`, and at last `data.pt` or
-`data_<rank>.pt` (verl/utils/checkpoint/checkpoint_handler.py, verl/trainer/ppo/v1/trainer_base.py). A `.pt` file is a zip archive
-whose directory stands at its end, so a file cut short has none. Weights in safetensors begin with a header that
-says how long the file must be.
+`data_<rank>.pt` (verl/utils/checkpoint/checkpoint_handler.py, verl/trainer/ppo/v1/trainer_base.py). A `.pt` file is a
+zip archive whose directory stands at its end, so a file cut short has none. Weights in safetensors begin with a header
+that says how long the file must be.
 
 Trainers built on transformers, such as TRL's, write weights or an adapter, optimizer, scheduler and random state side
 by side, and `trainer_state.json` last of all (transformers/trainer.py, _save_checkpoint).
