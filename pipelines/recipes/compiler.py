@@ -27,7 +27,7 @@ def compile_recipe(spec: RecipeSpec, dataset: DatasetRef, place: Place) -> Compi
     if unknown is not None:
         raise RecipeError([unknown])
     trainer = trainer_of(spec.algorithm, spec.trainer)
-    required = {} if place.cuda else dict(trainer.cpu)
+    required = {**({} if place.cuda else trainer.cpu), **trainer.owned(spec, dataset, place)}
     adjusted = _adjusted(spec.params, required)
     fitted = spec.merged({key: required[key] for key in adjusted})
     checked = validate.check(fitted, dataset=dataset, gpus=place.processes, admin=True)
@@ -35,7 +35,8 @@ def compile_recipe(spec: RecipeSpec, dataset: DatasetRef, place: Place) -> Compi
         raise RecipeError(checked.errors)
     settings = validate.effective(fitted)
     target = trainer.steps(settings, dataset.rows, place.processes).target
-    config = _config(trainer.tree().raw, fitted, {**required, **trainer.owned(spec, dataset, place)})
+    params = {key: value for key, value in fitted.params.items() if key not in trainer.rules.platform}
+    config = _config(trainer.tree().raw, params, required)
     return Compiled(
         argv=trainer.argv(place, posixpath.join(place.attempt_folder, contract.CONFIG)),
         env=places.environment(place, target),
@@ -61,11 +62,11 @@ def _adjusted(params: Mapping[str, Json], required: Mapping[str, Json]) -> dict[
     }
 
 
-def _config(defaults: Mapping[str, Any], spec: RecipeSpec, imposed: Mapping[str, Json]) -> dict[str, Json]:
+def _config(defaults: Mapping[str, Any], params: Mapping[str, Json], imposed: Mapping[str, Json]) -> dict[str, Json]:
     """The whole tree as literals: the defaults, then the recipe, then what the platform and the place impose."""
     raw = copy.deepcopy(dict(defaults))
-    for key in sorted(spec.params):
-        _set(raw, key, literals.escape(spec.params[key]))
+    for key in sorted(params):
+        _set(raw, key, literals.escape(params[key]))
     for key, value in imposed.items():
         _set(raw, key, literals.escape(value))
     # Only the trainer's own `${…}` are left to resolve: everything put in is escaped.

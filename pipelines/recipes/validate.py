@@ -54,6 +54,9 @@ def check(
         found = judged.problem(key, value)
         if found is not None:
             errors.append(found)
+        elif key in trainer.rules.platform:
+            # People bring whole scripts: what they say of paths and machines does no harm, and counts for nothing.
+            warnings.append(Problem(key, trainer.rules.platform[key]))
         elif literals.holds_substitution(value):
             warnings.append(Problem(key, gettext_noop("${…} is taken as it is written: nothing is put in its place.")))
     errors.extend(_overlaps(spec.params))
@@ -66,10 +69,10 @@ def check(
 
 
 def effective(spec: RecipeSpec) -> dict[str, Any]:
-    """The value of every key that the run will have: the recipe's, else the trainer's default."""
+    """The value of every key that is a recipe's to set: the recipe's, else the trainer's default."""
     trainer = trainer_of(spec.algorithm, spec.trainer)
-    defaults = {key: leaf.default for key, leaf in trainer.tree().leaves.items() if key not in trainer.rules.platform}
-    return {**defaults, **spec.params}
+    values = {**{key: leaf.default for key, leaf in trainer.tree().leaves.items()}, **spec.params}
+    return {key: value for key, value in values.items() if key not in trainer.rules.platform}
 
 
 class _Judge:
@@ -89,7 +92,7 @@ class _Judge:
         if found is not None:
             return self._with_suggestion(found)
         if key in self._rules.platform:
-            return Problem(key, self._rules.platform[key])
+            return literals.value_problem(key, value)
         leaf = self._tree.get(key)
         if leaf is None:
             return self._unlisted(key, value)

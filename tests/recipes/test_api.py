@@ -65,7 +65,7 @@ def test_a_recipe_is_made_with_its_first_revision(operator):
         ({"params": {"optim.lrr": 1}}, 422, "params.optim.lrr"),
         ({"params": {"optim.lr": "fast"}}, 422, "params.optim.lr"),
         ({"params": {"+optim.lr": 1}}, 422, "params.+optim.lr"),
-        ({"params": {"trainer.device": "cuda"}}, 422, "params.trainer.device"),
+        ({"params": {"trainer.devices": "cuda"}}, 422, "params.trainer.devices"),
         ({"params": {"model.trust_remote_code": True}}, 422, "params.model.trust_remote_code"),
         ({"base_model": "../x"}, 422, "base_model"),
         ({"trainer": "trl"}, 422, "algorithm"),
@@ -193,7 +193,7 @@ def test_compile_shows_what_would_run_and_starts_nothing(operator):
     ("asked", "field"),
     [
         ({"overrides": {"optim.lrr": 1}}, "overrides.optim.lrr"),
-        ({"overrides": {"trainer.device": "x"}}, "overrides.trainer.device"),
+        ({"overrides": {"trainer.devices": "x"}}, "overrides.trainer.devices"),
         ({"overrides": {"model.trust_remote_code": True}}, "overrides.model.trust_remote_code"),
         ({"dataset": "nothing"}, "dataset"),
         ({"dataset": "arithmetic@9"}, "dataset"),

@@ -58,10 +58,11 @@ def test_a_frequent_value_is_taken(trainer, key, value):
 @pytest.mark.parametrize(
     ("trainer", "key"), [(trainer, key) for trainer, keys in PLATFORM.items() for key in keys], ids=str
 )
-def test_what_the_platform_sets_is_known_and_says_so(trainer, key):
+def test_what_the_platform_sets_is_taken_and_said_to_count_for_nothing(trainer, key):
     assert key in TRAINERS[trainer].tree().leaves
-    (problem,) = check(RecipeSpec("r", *trainer, "organisation/model", {key: 1})).errors
-    assert problem.template == TRAINERS[trainer].rules.platform[key]
+    found = check(RecipeSpec("r", *trainer, "organisation/model", {key: 1}))
+    assert not found.errors
+    assert (key, TRAINERS[trainer].rules.platform[key]) in [(one.key, one.template) for one in found.warnings]
 
 
 @pytest.mark.parametrize("trainer", SET, ids=str)

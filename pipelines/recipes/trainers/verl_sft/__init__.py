@@ -78,6 +78,7 @@ class VerlSft(Trainer):
             "model.path": spec.base_model,
             "data.train_files": dataset.path,
             "data.val_files": None,
+            "trainer.test_freq": -1,
             "trainer.default_local_dir": place.checkpoint_folder,
             "trainer.default_hdfs_dir": None,
             "trainer.project_name": spec.slug,

@@ -17,6 +17,9 @@ PLATFORM: Final[Mapping[str, str]] = {
     "trainer.resume_mode": gettext_noop("The platform sets it: it resumes a run from the last good checkpoint."),
     "trainer.resume_from_path": gettext_noop("The platform sets it: it resumes a run from the last good checkpoint."),
     "data.train_files": gettext_noop("The platform sets it from the dataset: name the dataset instead."),
+    "trainer.test_freq": gettext_noop(
+        "The platform sets it: there is no validation data. Evaluate in a stage of its own, or watch the training loss."
+    ),
     "data.val_files": gettext_noop("The platform sets it from the dataset: name the dataset instead."),
     "model.path": gettext_noop("The platform sets it from the recipe's base model: change base_model instead."),
     "optim.total_training_steps": gettext_noop("verl sets it itself: change trainer.total_training_steps instead."),

@@ -9,7 +9,6 @@ EVERY_EPOCH: Final = "after_each_epoch"
 WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     # verl/trainer/sft_trainer.py
     "trainer.save_freq": (EVERY_EPOCH,),
-    "trainer.test_freq": (EVERY_EPOCH,),
     # verl/utils/dataset/multiturn_sft_dataset.py asserts both.
     "data.truncation": ("error", "left", "right"),
     "data.pad_mode": ("right", "no_padding"),
@@ -46,16 +45,15 @@ AT_MOST: Final[Mapping[str, int | float]] = {
     "optim.min_lr_ratio": 1.0,
 }
 
-NOT_ZERO: Final = frozenset({"trainer.save_freq", "trainer.test_freq", "engine.fsdp_size"})
+NOT_ZERO: Final = frozenset({"trainer.save_freq", "engine.fsdp_size"})
 """-1 switches them off (or means all); verl divides by them."""
 
 LENGTHS: Final[Mapping[str, int]] = {"optim.betas": 2, "trainer.profile_interval": 2}
 """Lists of a fixed length."""
 
 TYPES: Final[Mapping[str, str]] = {
-    # verl/trainer/sft_trainer.py compares both with "after_each_epoch", and counts steps up to the third.
+    # verl/trainer/sft_trainer.py compares it with "after_each_epoch", and counts steps up to the third.
     "trainer.save_freq": "integer|string",
-    "trainer.test_freq": "integer|string",
     "trainer.total_training_steps": "integer|null",
     # verl/utils/checkpoint/checkpoint_manager.py: "max_ckpt_to_keep and isinstance(max_ckpt_to_keep, int)".
     "trainer.max_ckpt_to_keep": "integer|null",

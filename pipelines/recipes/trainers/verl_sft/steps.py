@@ -36,12 +36,6 @@ def saves_checkpoint(settings: Mapping[str, Any]) -> bool:
 def problems(settings: Mapping[str, Any], dataset: DatasetRef | None, processes: int) -> Iterator[Problem]:
     """Errors that arise from several keys together."""
     yield from _batches(settings, processes)
-    if settings["trainer.test_freq"] != -1:
-        yield Problem(
-            "trainer.test_freq",
-            gettext_noop("There is no validation data to test on: verl would fail at the first test. Use -1."),
-            suggestion="-1",
-        )
     if dataset is not None:
         yield from _enough_data(settings, dataset, processes)
 
