@@ -161,7 +161,7 @@ def test_every_setting_that_may_run_or_import_something_is_kept_from_people():
         "remote_code",
         "custom",
         "hook_cmd",
-        "_impl",
+        "optimizer_impl",
         "engine_kwargs",
         "tool_path",
         "url",
