@@ -161,6 +161,11 @@ def tone_of(reward: float, low: float | None, high: float | None) -> str:
     return "good" if share > 2 / 3 else "poor" if share < 1 / 3 else "fair"
 
 
+def exact(value: float) -> str:
+    """A number in an address or a field: read back it is the same."""
+    return repr(value).removesuffix(".0")
+
+
 @dataclass(frozen=True)
 class Chip:
     """A reward that some answers got. `text` is exact, for an address."""
@@ -170,7 +175,7 @@ class Chip:
 
     @property
     def text(self) -> str:
-        return repr(self.reward)
+        return exact(self.reward)
 
 
 def chips_of(places: Iterable[Place]) -> list[Chip]:

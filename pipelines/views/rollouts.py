@@ -22,7 +22,7 @@ from platform_site.common.roles import Role
 
 from .. import selectors
 from ..models import Job
-from ..rollout_view import MOST_ALONE, MOST_TEXT, card_of, chips_of, curve_of
+from ..rollout_view import MOST_ALONE, MOST_TEXT, card_of, chips_of, curve_of, exact
 from ..services.rollouts import OpenStep, open_step
 from ..states import STAGE_TERMINAL
 
@@ -43,11 +43,11 @@ class Filter:
 
     @property
     def low_text(self) -> str:
-        return "" if self.low is None else repr(self.low)
+        return "" if self.low is None else exact(self.low)
 
     @property
     def high_text(self) -> str:
-        return "" if self.high is None else repr(self.high)
+        return "" if self.high is None else exact(self.high)
 
     @property
     def on(self) -> bool:

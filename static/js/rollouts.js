@@ -26,6 +26,7 @@ async function go(address, { top = false } = {}) {
     // A slider that was moved keeps its own value through a morph.
     const slider = region().querySelector("[data-slider]");
     if (slider) slider.value = slider.getAttribute("value");
+    loaded();
     settle();
     if (top) pane()?.scrollIntoView({ block: "start" });
     announce(document.querySelector(".step-now b")?.textContent.trim() ?? "");
@@ -123,24 +124,31 @@ document.addEventListener("click", (event) => {
 
 // --- News --------------------------------------------------------------------------------------------------------
 
-let told = 0;
+// The newest step that the page knew when it was last loaded, and whether a newer one was said aloud: one word is
+// enough until somebody looks.
+let known = 0;
+let said = false;
+
+function loaded() {
+  known = Number(news()?.dataset.newest ?? 0);
+  said = false;
+}
 
 function settle() {
   const line = news();
   if (!line) return;
-  const newest = Number(line.dataset.newest);
-  const shown = pane() ? Number(pane().dataset[STEP]) : -1;
-  line.hidden = !(newest > shown);
+  const newest = Number(line.dataset.newest ?? 0);
+  line.hidden = newest <= known;
   const slider = document.querySelector("[data-slider]");
   if (slider && curve()?.dataset.end) slider.max = curve().dataset.end;
   if (line.hidden) return;
   // Nothing is being read yet: the first step comes by itself.
   if (!pane()) toStep(newest);
-  // One word is enough until somebody looks.
-  else if (told !== shown) announce(line.querySelector("p").textContent.trim());
-  told = shown;
+  else if (!said) announce(line.querySelector("p").textContent.trim());
+  said = true;
 }
 
+loaded();
 document.addEventListener("htmx:after:swap", ({ detail }) => {
   if (!asking || detail.ctx?.select !== "#rollouts") settle();
 });

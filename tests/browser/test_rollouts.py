@@ -120,8 +120,15 @@ def test_a_new_step_is_told_and_moves_nothing(page: Page, run: world.Run) -> Non
     expect(page.get_by_label("Reward from")).to_be_focused()
     assert page.evaluate("[scrollY, document.querySelector('.answer').getBoundingClientRect().top]") == before
     assert page.evaluate("seen.shift") == 0
+    # News are what came since the page was loaded: an older step has none.
+    page.locator(".step-now").click()
+    page.keyboard.press("[")
+    expect(page.locator(".step-now")).to_contain_text("Step 4")
+    expect(page.locator("#rollout-news")).to_be_hidden()
+    by_reward.write(run, 8, [[0.25]])
+    by_reward.look(run)
     page.get_by_role("link", name="Show it").click()
-    expect(page.locator(".step-now")).to_contain_text("Step 7")
+    expect(page.locator(".step-now")).to_contain_text("Step 8")
     expect(page.locator("#rollout-news")).to_be_hidden()
     assert page.evaluate("window.sameDocument") is True
 
