@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 GATHER_S: Final = 0.05
-"""So long nothing may come before a batch is taken to be complete."""
+"""So long nothing may come before requests are taken to be complete."""
 
 
 @dataclass(frozen=True)
@@ -127,22 +127,21 @@ class Server:
         self._came += 1
         await self._quiet()
         async with self._busy:
-            if not request.answer.done():
-                await self._answer(self._batch(request))
+            while not request.answer.done():
+                await self._answer(self._batch(sampling))
         return await request.answer
 
     async def _quiet(self) -> None:
-        """Until nothing more comes, or a whole batch is there."""
+        """Until nothing more comes: verl asks for all of a step at once."""
         came = None
-        while came != self._came and len(self._waiting) < self._limits.batch:
+        while came != self._came:
             came = self._came
             await asyncio.sleep(GATHER_S)
 
-    def _batch(self, request: Request) -> list[Request]:
+    def _batch(self, sampling: Sampling) -> list[Request]:
         # In an order of their own, not of arrival: the same seed then gives the same answers.
-        alike = sorted((one for one in self._waiting if one.sampling == request.sampling), key=lambda one: one.prompt)
-        start = alike.index(request) // self._limits.batch * self._limits.batch
-        batch = alike[start : start + self._limits.batch]
+        alike = sorted((one for one in self._waiting if one.sampling == sampling), key=lambda one: one.prompt)
+        batch = alike[: self._limits.batch]
         self._waiting = [one for one in self._waiting if one not in batch]
         return batch
 
