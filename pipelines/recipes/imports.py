@@ -35,6 +35,8 @@ class Entry:
     algorithm: str
     model_keys: tuple[str, ...]
     configs: tuple[str, ...]
+    unused: tuple[str, ...] = ()
+    """Beginnings of keys of the module that say nothing of this algorithm."""
 
 
 ENTRIES: Final[Mapping[str, Entry]] = {
@@ -44,7 +46,7 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     # Until verl 0.7.
     "verl.trainer.fsdp_sft_trainer": Entry(SFT, ("model.path", "model.partial_pretrain"), ("sft_trainer",)),
     # verl/trainer/main_ppo.py
-    "verl.trainer.main_ppo": Entry(GRPO, ("actor_rollout_ref.model.path",), ("ppo_trainer",)),
+    "verl.trainer.main_ppo": Entry(GRPO, ("actor_rollout_ref.model.path",), ("ppo_trainer",), ("critic.",)),
 }
 """Module -> what it trains."""
 
@@ -107,6 +109,7 @@ OUTSIDE: Final = gettext_noop(
 )
 ENVIRONMENT: Final = gettext_noop("An environment variable is no setting of the trainer: a run gets its own few.")
 OTHER_CONFIG: Final = gettext_noop("Another configuration file is not read: what it sets is missing here.")
+UNUSED: Final = gettext_noop("GRPO has no critic.")
 DELETED: Final = gettext_noop("A setting cannot be taken away: it has the trainer's default.")
 AGAIN: Final = gettext_noop("It is set again further on, and the last one counts.")
 SWEEP: Final = gettext_noop("%(value)s stands for several runs. Give one value.")
@@ -189,6 +192,8 @@ class _Reading:
             if key == NAME and not arg.missing:
                 self.name = self._text(arg)[:200]
             self.left_out.append(LeftOut(key, shell.shown(value), arg.line, self.platform[key]))
+        elif key.startswith(self.entry.unused):
+            self.left_out.append(LeftOut(key, shell.shown(value), arg.line, UNUSED))
         elif text.startswith("~"):
             self.left_out.append(LeftOut(key, shell.shown(value), arg.line, DELETED))
         elif not equals:

@@ -1,8 +1,10 @@
 """A recipe that hides something from the diagnostics is told so, with the setting that shows it again."""
 
+from dataclasses import replace
+
 import pytest
 
-from pipelines.recipes import yaml_text
+from pipelines.recipes import builtin, yaml_text
 from pipelines.recipes.diagnosability import BLIND_SPOTS, blind_spots
 from pipelines.recipes.fixes import fixed
 from pipelines.recipes.trainers import TRAINERS
@@ -84,3 +86,14 @@ def test_a_run_that_would_leave_nothing_to_look_at_is_told_and_the_fix_ends_it(p
 )
 def test_a_suggestion_is_a_value_for_its_key_or_the_key_that_was_meant(params, key, suggestion, becomes):
     assert fixed(SFT, params, key, suggestion) == becomes
+
+
+@pytest.mark.parametrize("spot", BLIND_SPOTS, ids=lambda spot: spot.key)
+def test_a_recipe_for_grpo_is_warned_by_the_check(spot):
+    grpo = TRAINERS["grpo", "verl"]
+    assert {spot.key, "algorithm.rollout_correction.bypass_mode"} <= grpo.tree().leaves.keys()
+    params = {**builtin.TINY_GRPO.params, PROBABILITIES: False, "algorithm.rollout_correction.bypass_mode": True}
+    spec = replace(builtin.TINY_GRPO.spec, params=params)
+    found = check(spec)
+    assert found.errors == ()
+    assert spot.key in [warning.key for warning in found.warnings]

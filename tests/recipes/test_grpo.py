@@ -57,7 +57,6 @@ def test_other_data_are_refused(kind):
             f"{ACTOR}.ppo_max_token_len_per_gpu",
             "144",
         ),
-        ({"trainer.test_freq": 5}, "trainer.test_freq", "-1"),
         ({"trainer.total_training_steps": 33}, "trainer.total_training_steps", "32"),
         ({"data.train_batch_size": 256, f"{ACTOR}.ppo_mini_batch_size": 256}, "data.train_batch_size", None),
         ({f"{REWARD}.exact_match": "1"}, f"{REWARD}.exact_match", "1.0"),

@@ -62,7 +62,10 @@ python3 -m verl.trainer.main_ppo \\
     actor_rollout_ref.model.path=Qwen/Qwen2.5-3B-Instruct \\
     actor_rollout_ref.actor.optim.lr=1e-6 \\
     actor_rollout_ref.actor.use_kl_loss=True \\
+    actor_rollout_ref.actor.use_dynamic_bsz=True \\
     actor_rollout_ref.rollout.n=5 \\
+    critic.optim.lr=1e-5 \\
+    trainer.test_freq=5 \\
     trainer.n_gpus_per_node=8 \\
     trainer.total_epochs=15 $@
 """
@@ -128,6 +131,14 @@ def test_a_script_for_grpo_is_recognised():
     assert (found.spec.algorithm, found.spec.trainer) == ("grpo", "verl")
     assert found.spec.base_model == "Qwen/Qwen2.5-3B-Instruct"
     assert found.spec.params["actor_rollout_ref.rollout.n"] == 5
+    assert left_out(found).keys() == {
+        "data.train_files",
+        "trainer.n_gpus_per_node",
+        "trainer.test_freq",
+        "critic.optim.lr",
+    }
+    assert problems(found) == []
+    assert validate.check(found.spec, gpus=8).valid
 
 
 @pytest.mark.parametrize("estimator", ["algorithm.adv_estimator=gae", ""])

@@ -153,6 +153,7 @@ class VerlGrpo(Trainer):
             "trainer.default_hdfs_dir": None,
             "trainer.rollout_data_dir": posixpath.join(place.attempt_folder, rollouts.FOLDER),
             "trainer.validation_data_dir": None,
+            "trainer.test_freq": -1,
             "trainer.val_before_train": False,
             "trainer.val_only": False,
             "trainer.project_name": spec.slug,

@@ -12,6 +12,7 @@ PLATFORM: Final[Mapping[str, str]] = {
     "trainer.default_hdfs_dir": gettext_noop("The platform sets it: checkpoints stay in the run's folder."),
     "trainer.rollout_data_dir": gettext_noop("The platform sets it: answers stay in the run's folder."),
     "trainer.validation_data_dir": _NO_VALIDATION,
+    "trainer.test_freq": _NO_VALIDATION,
     "trainer.val_before_train": _NO_VALIDATION,
     "trainer.val_only": _NO_VALIDATION,
     "trainer.project_name": gettext_noop("The platform sets it from the recipe's name."),

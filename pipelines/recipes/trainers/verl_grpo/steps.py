@@ -43,10 +43,6 @@ def problems(settings: Mapping[str, Any], dataset: DatasetRef | None, processes:
             {"estimator": settings["algorithm.adv_estimator"]},
             suggestion="8",
         )
-    if settings["trainer.test_freq"] > 0:
-        yield Problem(
-            "trainer.test_freq", gettext_noop("There is no validation data to test on. Use -1."), suggestion="-1"
-        )
     yield from _parallel(settings, processes)
     yield from _batches(settings, processes)
     yield from _lengths(settings)
