@@ -29,15 +29,13 @@ def train(config_path: str) -> None:
     os.chdir(folder)
     prepare_environment(folder)
     # After the environment is set: verl reads it while it is being imported.
-    from omegaconf import OmegaConf  # noqa: PLC0415
     from verl.utils.device import auto_set_device  # noqa: PLC0415
 
-    from platform_runtime import literals, verl_hook  # noqa: PLC0415
+    from platform_runtime import verl_hook  # noqa: PLC0415
 
-    loaded: Any = OmegaConf.to_container(OmegaConf.load(config_path), resolve=True)
-    localise(loaded, folder)
-    # main_ppo.py resolves the tree once in place, and then each value is resolved again as it is read.
-    config = OmegaConf.create(literals.escape(literals.escape(loaded)))
+    values = read(config_path)
+    localise(values, folder)
+    config = for_verl(values)
     auto_set_device(config)
     try:
         fit(config)
@@ -74,6 +72,24 @@ def prepare_environment(folder: str) -> None:
     # Each process would tell of five engines that are not installed.
     os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:verl.workers.engine")
     warnings.filterwarnings("ignore", category=UserWarning, module=r"verl\.workers\.engine\Z")
+
+
+def read(config_path: str) -> dict[str, Any]:
+    """The values in the file, with nothing left to resolve."""
+    from omegaconf import OmegaConf  # noqa: PLC0415
+
+    values: Any = OmegaConf.to_container(OmegaConf.load(config_path), resolve=True)
+    return dict(values)
+
+
+def for_verl(values: dict[str, Any]) -> Any:
+    """An OmegaConf tree that gives verl these values: main_ppo.py resolves it once in place, and then each value is
+    resolved again as it is read."""
+    from omegaconf import OmegaConf  # noqa: PLC0415
+
+    from platform_runtime import literals  # noqa: PLC0415
+
+    return OmegaConf.create(literals.escape(literals.escape(values)))
 
 
 def short(name: str) -> str:
