@@ -9,6 +9,7 @@ Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json
 
 SFT: Final = "sft"
 DPO: Final = "dpo"
+GRPO: Final = "grpo"
 PREFERENCE: Final = "preference"
 EVAL: Final = "eval"
 VERL: Final = "verl"

@@ -23,9 +23,18 @@ def dataset(rows: int = builtin.ROWS, **fields: Any) -> DatasetRef:
     return DatasetRef(**{"path": path, "rows": rows, "kind": "sft", "sha256": "ab" * 32, **fields})
 
 
-def dataset_of(wanted: builtin.BuiltinRecipe, rows: int = builtin.ROWS) -> DatasetRef:
+def dataset_of(wanted: builtin.BuiltinRecipe) -> DatasetRef:
     """The kind of data that a built-in recipe learns from."""
+    rows = builtin.ROWS if wanted in builtin.ON_CPU else 10_000
     return dataset(rows, kind=trainer_of(wanted.algorithm, wanted.trainer).dataset_kind)
+
+
+def place_of(wanted: builtin.BuiltinRecipe) -> Place:
+    """Where a built-in recipe is meant to run."""
+    if wanted in builtin.ON_CPU:
+        return place()
+    eight = "7b" in wanted.slug and "lora" not in wanted.slug
+    return place(cuda=True, gpus=8 if eight else 2 if wanted.slug == "qwen-7b-lora-grpo" else 1)
 
 
 def place(**fields: Any) -> Place:

@@ -13,7 +13,7 @@ from pipelines.recipes.compiler import compile_recipe, to_yaml
 from pipelines.recipes.spec import RecipeError
 from pipelines.recipes.trainers import trainer_of
 
-from .cases import RUN, UUID, dataset, dataset_of, place, recipe
+from .cases import RUN, UUID, dataset, dataset_of, place, place_of, recipe
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -35,7 +35,7 @@ def flat(node, prefix=""):
 
 @pytest.mark.parametrize("wanted", builtin.RECIPES, ids=lambda wanted: wanted.slug)
 def test_a_built_in_recipe_compiles_to_the_golden_bytes(wanted):
-    compiled = compile_recipe(wanted.spec, dataset_of(wanted), place())
+    compiled = compile_recipe(wanted.spec, dataset_of(wanted), place_of(wanted))
     rest = {
         "argv": compiled.argv,
         "env": compiled.env,

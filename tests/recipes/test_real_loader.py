@@ -9,32 +9,46 @@ import pytest
 from django.conf import settings
 
 import platform_runtime
-from pipelines.recipes import builtin
+from pipelines.recipes import builtin, places
 from pipelines.recipes.compiler import compile_recipe
-from pipelines.recipes.trainers import trainer_of
-from pipelines.recipes.trainers.verl_sft import VerlSft
+from pipelines.recipes.spec import DPO, SFT
 
-from .cases import dataset, dataset_of, place, recipe
+from .cases import RUN, dataset, dataset_of, place, place_of, recipe
 
 pytestmark = pytest.mark.training
 
+# Every part that names its class is made into one by verl's own loader, or TRL's; they check their values.
 LOAD = """
 import json, sys
-from omegaconf import OmegaConf
-from verl.utils import config as verl_config
+from omegaconf import DictConfig, OmegaConf
 from platform_runtime import literals
 literals.keep()
-config = OmegaConf.load(sys.argv[1])
-made = {}
-for name in ("engine", "optim", "checkpoint", "profiler"):
-    made[name] = verl_config.omega_conf_to_dataclass(config[name])
-print("LOADED", json.dumps({
-    "classes": {name: type(value).__name__ for name, value in made.items()},
-    "mixed": dict(made["engine"].mixed_precision),
-    "betas": list(made["optim"].betas),
-    "save": list(made["checkpoint"].save_contents),
-    "path": made["profiler"].save_path,
-}))
+def parts(node, at=""):
+    # One makes the model itself, which is not there.
+    if "_target_" in node and not node["_target_"].endswith("HFModelConfig"):
+        yield at, node
+    for name in node:
+        if not OmegaConf.is_missing(node, name) and isinstance(node._get_node(name), DictConfig) and node[name]:
+            yield from parts(node[name], f"{at}{name}.")
+for path in sys.argv[1:]:
+    config = OmegaConf.load(path)
+    made = {}
+    if "output_dir" in config:
+        from trl import DPOConfig, ModelConfig
+        del config["data"], config["model"]["path"]
+        made["model"] = ModelConfig(**config.pop("model"))
+        made["trainer"] = DPOConfig(**OmegaConf.to_container(config))
+    else:
+        from verl.utils.config import omega_conf_to_dataclass
+        made = {at: omega_conf_to_dataclass(node) for at, node in parts(config)}
+    engine, optim = made.get("engine."), made.get("optim.")
+    print("LOADED", json.dumps({
+        "classes": {at: type(value).__name__ for at, value in made.items()},
+        "mixed": dict(engine.mixed_precision or {}) if engine else {},
+        "betas": list(optim.betas) if optim else [],
+        "save": list(made["checkpoint."].save_contents) if engine else [],
+        "path": made["profiler."].save_path if engine else "",
+    }))
 """
 
 
@@ -46,36 +60,37 @@ def training_python():
     return python
 
 
-def loaded(python, spec, tmp_path, data=None):
-    compiled = compile_recipe(spec, data or dataset(), place(attempt_folder=str(tmp_path)))
-    file = tmp_path / "config.yaml"
-    file.write_text(compiled.config_yaml, encoding="utf-8")
+def loaded(python, tmp_path, *compiled):
+    """What the trainers' own classes made of the configurations."""
+    files = [tmp_path / f"{number}.yaml" for number, _one in enumerate(compiled)]
+    for file, one in zip(files, compiled, strict=True):
+        file.write_text(one.config_yaml, encoding="utf-8")
     env = {
-        **compiled.env,
+        **place_env(tmp_path),
         "PYTHONPATH": str(Path(platform_runtime.__file__).parent.parent),
         "VERL_USE_EXTERNAL_MODULES": "platform_runtime.cpu_platform",
         "PLANTED": "leaked",
     }
-    answer = subprocess.run([python, "-P", "-c", LOAD, file], env=env, capture_output=True, text=True, cwd=tmp_path)
-    line = next((line for line in answer.stdout.splitlines() if line.startswith("LOADED ")), None)
-    assert line is not None, answer.stderr[-3000:]
-    return json.loads(line.removeprefix("LOADED "))
+    answer = subprocess.run([python, "-P", "-c", LOAD, *files], env=env, capture_output=True, text=True, cwd=tmp_path)
+    lines = [line for line in answer.stdout.splitlines() if line.startswith("LOADED ")]
+    assert len(lines) == len(compiled), answer.stderr[-3000:]
+    return [json.loads(line.removeprefix("LOADED ")) for line in lines]
 
 
-OF_SFT_TREE = [one for one in builtin.RECIPES if isinstance(trainer_of(one.algorithm, one.trainer), VerlSft)]
+def place_env(tmp_path):
+    return places.environment(place(attempt_folder=str(tmp_path)), None)
 
 
-@pytest.mark.parametrize("wanted", OF_SFT_TREE, ids=lambda wanted: wanted.slug)
-def test_every_built_in_recipe_is_loaded(training_python, wanted, tmp_path):
-    made = loaded(training_python, wanted.spec, tmp_path, dataset_of(wanted))
-    assert made["classes"] == {
-        "engine": "FSDPEngineConfig",
-        "optim": "FSDPOptimizerConfig",
-        "checkpoint": "CheckpointConfig",
-        "profiler": "ProfilerConfig",
-    }
-    assert made["mixed"] == {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
-    assert made["path"] == str(tmp_path / "profile")
+def test_every_built_in_recipe_for_sft_and_dpo_is_loaded(training_python, tmp_path):
+    recipes = [one for one in builtin.RECIPES if one.algorithm in (SFT, DPO)]
+    compiled = [compile_recipe(one.spec, dataset_of(one), place_of(one)) for one in recipes]
+    made = dict(zip([one.slug for one in recipes], loaded(training_python, tmp_path, *compiled), strict=True))
+    parts = {"engine.": "FSDPEngineConfig", "optim.": "FSDPOptimizerConfig", "checkpoint.": "CheckpointConfig"}
+    assert made["tiny-sft"]["classes"].items() >= {**parts, "profiler.": "ProfilerConfig"}.items()
+    for slug in ("tiny-sft", "tiny-dpo", "smollm2-sft", "smollm2-dpo"):
+        assert made[slug]["mixed"] == {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
+        assert made[slug]["path"] == f"{RUN}/attempt-1/profile"
+    assert made["tiny-dpo-trl"]["classes"] == {"model": "ModelConfig", "trainer": "DPOConfig"}
 
 
 @pytest.mark.security
@@ -86,7 +101,7 @@ def test_a_substitution_is_never_looked_up(training_python, tmp_path):
         "optim.betas": [0.5, 0.75],
         "checkpoint.save_contents": ["model"],
     }
-    made = loaded(training_python, recipe(params), tmp_path)
+    (made,) = loaded(training_python, tmp_path, compile_recipe(recipe(params), dataset(), place()))
     assert made["mixed"]["note"] == params["engine.mixed_precision.note"]
     assert made["mixed"]["listed"] == params["engine.mixed_precision.listed"]
     assert (made["betas"], made["save"]) == ([0.5, 0.75], ["model"])

@@ -6,6 +6,7 @@ from .arithmetic import ARITHMETIC, ARITHMETIC_EVAL, ARITHMETIC_PAIRS, ARITHMETI
 from .base import BuiltinDataset, BuiltinRecipe
 from .dpo import SMOLLM2_DPO, TINY_DPO, TINY_DPO_TRL
 from .grpo import SMOLLM2_GRPO, TINY_GRPO
+from .qwen import QWEN
 from .sft import SMOLLM2_SFT, TINY_SFT
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "ARITHMETIC_PROMPTS",
     "DATASETS",
     "ITEMS",
+    "ON_CPU",
+    "QWEN",
     "RECIPES",
     "ROWS",
     "SMOLLM2_DPO",
@@ -28,5 +31,7 @@ __all__ = [
     "BuiltinRecipe",
 ]
 
-RECIPES: Final = (TINY_SFT, SMOLLM2_SFT, TINY_DPO, TINY_DPO_TRL, SMOLLM2_DPO, TINY_GRPO, SMOLLM2_GRPO)
+ON_CPU: Final = (TINY_SFT, SMOLLM2_SFT, TINY_DPO, TINY_DPO_TRL, SMOLLM2_DPO, TINY_GRPO, SMOLLM2_GRPO)
+"""Two cores are enough for them. They come with their data."""
+RECIPES: Final = (*ON_CPU, *QWEN)
 DATASETS: Final = (ARITHMETIC, ARITHMETIC_PAIRS, ARITHMETIC_PROMPTS, ARITHMETIC_EVAL)
