@@ -10,7 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Count, F, Max, Q
+from django.db.models import Count, F, Max
 
 from environments.transports import Transport, TransportError, Unreachable
 from environments.transports.streams import opened
@@ -139,8 +139,7 @@ def _take_names(segment: Segment, folder: str, transport: Transport) -> bool:
     if not steps:
         return False
     known = RolloutFile.objects.filter(segment=segment)
-    seen = known.aggregate(count=Count("pk"), last=Max("step"), below=Count("pk", filter=Q(step__lte=max(steps))))
-    if seen["below"] == len(steps) and seen["last"] == max(steps):
+    if known.aggregate(count=Count("pk"), last=Max("step")) == {"count": len(steps), "last": max(steps)}:
         return False
     new = sorted(steps.difference(known.values_list("step", flat=True)))[:MOST_NEW]
     RolloutFile.objects.bulk_create([RolloutFile(segment=segment, step=step) for step in new], ignore_conflicts=True)
