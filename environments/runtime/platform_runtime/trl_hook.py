@@ -13,7 +13,7 @@ import torch
 from transformers import TrainerCallback
 
 from platform_runtime import checkpoints
-from platform_runtime.callback import PlatformCallback
+from platform_runtime.callback import TrainerCallback as OurCallback
 
 # Told once at the end of a run or of a validation (transformers/trainer_utils.py, speed_metrics), or no measure at all.
 _NO_METRICS: Final = ("runtime", "samples_per_second", "steps_per_second", "total_flos", "train_loss", "epoch")
@@ -22,7 +22,7 @@ _NO_METRICS: Final = ("runtime", "samples_per_second", "steps_per_second", "tota
 class PlatformHook(TrainerCallback):
     """Each log of the trainer is a line of a step. `callback` is None outside the platform and on all ranks but one."""
 
-    def __init__(self, callback: PlatformCallback | None) -> None:
+    def __init__(self, callback: OurCallback | None) -> None:
         self._callback = callback
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
