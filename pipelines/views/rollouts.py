@@ -17,7 +17,7 @@ from monitoring.models import RolloutFile
 from monitoring.readers import rollouts as reader
 from monitoring.store.lines import MAX_STEP
 from platform_site.common.errors import PlatformError
-from platform_site.common.pages import may_operate, needs
+from platform_site.common.pages import needs
 from platform_site.common.roles import Role
 
 from .. import selectors
@@ -69,7 +69,6 @@ def job_rollouts(request: HttpRequest, job_id: UUID) -> HttpResponse:
     context: dict[str, Any] = {
         "job": job,
         "stage": job.stage,
-        "can_operate": may_operate(request),
         "live": job.stage.status not in STAGE_TERMINAL,
         "attempts": attempts if len(segments) > 1 else [],
         "attempt": attempt,

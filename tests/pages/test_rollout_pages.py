@@ -83,6 +83,7 @@ def test_the_filter_by_reward_keeps_what_matches(run: world.Run, read: Read) -> 
     assert "worth 1.0" in html
     assert "worth 0.5" not in html
     assert "1 of 2 answers" in html
+    assert "2 of 6 answers" in html
     assert "worth NaN" not in html
     assert "worth NaN" in read()
     assert "1 reward is no number" in read()
