@@ -1,5 +1,6 @@
 """However a GRPO run ends, nothing of its Ray stays, and the run beside it does not notice."""
 
+import contextlib
 import os
 import signal
 import time
@@ -45,6 +46,25 @@ def named(training: Training, name: str) -> int:
     return found[0]
 
 
+def listening(training: Training) -> set[str]:
+    """The addresses that its processes listen on, as the kernel writes them: hexadecimal, each word turned round."""
+    inodes = set()
+    for one in everything_of(training):
+        for file in Path(f"/proc/{one.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                inodes.add(os.readlink(file))
+    found = set()
+    for kind in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
+                found.add(fields[1].rpartition(":")[0])
+    return found
+
+
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     need_training_environment()
@@ -60,6 +80,8 @@ def test_a_run_that_dies_leaves_nothing_and_the_one_beside_it_goes_on(root: Path
     of_one, of_other = everything_of(one), everything_of(other)
     assert len(of_one) > 6
     assert not of_one & of_other
+    assert listening(one)
+    assert listening(one) <= LOOPBACK, "nothing of a run can be reached from another machine"
 
     # A worker that nobody waits for directly: without it the trainer would wait for ever.
     os.kill(named(one, "AgentLoopWorkerTQ"), signal.SIGKILL)

@@ -93,8 +93,10 @@ ARITHMETIC_EVAL: Final = BuiltinDataset(
 
 
 def _prompts() -> bytes:
+    # Short answers: a model that thinks aloud would be cut off before it gets anything right.
     return lines(
-        {"prompt": question(a, b), "answer": str(a + b)} for a, b in pairs()[ROWS + ITEMS : ROWS + ITEMS + PROMPTS]
+        {"prompt": f"What is {a} plus {b}? Answer with the number only.", "answer": str(a + b)}
+        for a, b in pairs()[ROWS + ITEMS : ROWS + ITEMS + PROMPTS]
     )
 
 

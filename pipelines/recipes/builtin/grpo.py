@@ -50,7 +50,8 @@ SMOLLM2_GRPO: Final = BuiltinRecipe(
     slug="smollm2-grpo",
     name=gettext_noop("SmolLM2 GRPO"),
     description=gettext_noop(
-        "Rewards SmolLM2-135M for right sums after ####. Some ten minutes and 6 GB of memory on two cores."
+        "Rewards SmolLM2-135M for sums that are right, and nothing but the number. Some five minutes and 6 GB of memory "
+        "on two cores."
     ),
     algorithm="grpo",
     trainer=VERL,
@@ -58,14 +59,16 @@ SMOLLM2_GRPO: Final = BuiltinRecipe(
     dataset=ARITHMETIC_PROMPTS.slug,
     params={
         **TINY_GRPO.params,
-        "data.max_response_length": 48,
-        f"{_ACTOR}.optim.lr": 0.00002,
+        "data.max_response_length": 24,
+        f"{_ACTOR}.optim.lr": 0.0001,
         f"{_ACTOR}.use_kl_loss": True,
         f"{_ACTOR}.ppo_micro_batch_size_per_gpu": 8,
-        f"{_ROLLOUT}.log_prob_micro_batch_size_per_gpu": 8,
-        f"{_REF}.log_prob_micro_batch_size_per_gpu": 8,
-        f"{_REWARD}.digits": 0.0,
-        f"{_REWARD}.format": 0.5,
-        "trainer.total_training_steps": 20,
+        f"{_ROLLOUT}.n": 4,
+        f"{_ROLLOUT}.log_prob_micro_batch_size_per_gpu": 16,
+        f"{_REF}.log_prob_micro_batch_size_per_gpu": 16,
+        # Less than a right answer, and more than none: a way to go for one that talks around it.
+        f"{_REWARD}.digits": 0.5,
+        "trainer.total_training_steps": 12,
+        "trainer.save_freq": 6,
     },
 )

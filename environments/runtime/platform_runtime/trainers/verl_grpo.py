@@ -56,9 +56,13 @@ def prepare_environment(folder: str) -> None:
     with open(token, "w", opener=functools.partial(os.open, mode=0o600), encoding="ascii") as file:
         file.write(secrets.token_hex(32))
     os.environ.update(
-        # Nobody else on the machine is to talk to this Ray.
+        # Nobody else is to talk to this Ray: not from this machine, and not from another. The switch makes Ray, and all
+        # that ask Ray for an address, listen on the loopback interface alone (ray/_private/services.py); what verl's
+        # queue receives is unpickled.
         RAY_AUTH_MODE="token",
         RAY_AUTH_TOKEN_PATH=token,
+        RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
+        GLOO_SOCKET_IFNAME="lo",
         RAY_USAGE_STATS_ENABLED="0",
         RAY_DEDUP_LOGS="0",
         RAY_COLOR_PREFIX="0",
@@ -162,7 +166,7 @@ def fit(config: Any) -> None:
 
 
 def ray_arguments(config: Any) -> dict[str, Any]:
-    """For `ray.init`: a new instance, on this machine alone, that nothing outside reaches."""
+    """For `ray.init`: a new instance, whose files are the run's."""
     from omegaconf import OmegaConf  # noqa: PLC0415
     from verl.trainer.constants_ppo import get_ppo_ray_runtime_env  # noqa: PLC0415
 
@@ -181,7 +185,6 @@ def ray_arguments(config: Any) -> dict[str, Any]:
         "address": "local",
         "include_dashboard": False,
         "runtime_env": {**get_ppo_ray_runtime_env(config), **wanted},
-        "_node_ip_address": "127.0.0.1",
         "_temp_dir": short(RAY),
     }
 
