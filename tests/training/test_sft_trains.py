@@ -1,84 +1,27 @@
 """verl's SFT trainer, for real: the built-in recipe on the built-in dataset, by the runner, from a bare copy."""
 
-import hashlib
-import json
 import math
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pipelines.recipes import builtin
-from pipelines.recipes.compiler import compile_recipe
-from pipelines.recipes.spec import DatasetRef, Place
 from platform_runtime import checkpoints, probe
-from platform_runtime.contract import ENV_LAUNCH_TOKEN, ExitInfo, RunFolder
-from tests.runtime.runs import RUNNER, Run
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-PYTHON = os.environ.get("ANNEAL_TRAINING_PYTHON") or str(CHECKOUT / ".training/venv/bin/python")
-
-
-class Training:
-    """A run of the recipe `tiny-sft`, waited for."""
-
-    def __init__(self, root: Path, *, resume_from: str | None = None) -> None:
-        runtime = root / "runtime" / "copy"
-        if not runtime.exists():
-            shutil.copytree(RUNNER.parent, runtime / "platform_runtime", ignore=shutil.ignore_patterns("__pycache__"))
-        content = builtin.ARITHMETIC.content()
-        data = root / "arithmetic.jsonl"
-        data.write_bytes(content)
-        dataset = DatasetRef(str(data), len(content.splitlines()), "sft", hashlib.sha256(content).hexdigest())
-        run = Run(root, ["/bin/true"])
-        self.folder: RunFolder = run.folder
-        place = Place(
-            python=PYTHON,
-            runtime_path=str(runtime),
-            models_folder=str(root / "models"),
-            attempt_folder=run.folder.path,
-            checkpoint_folder=run.folder.checkpoints,
-            uuid=run.folder.uuid,
-            resume_from=resume_from,
-        )
-        compiled = compile_recipe(builtin.TINY_SFT.spec, dataset, place)
-        assert compiled.target_step is not None
-        self.target = compiled.target_step
-        Path(run.folder.config).write_text(compiled.config_yaml)
-        run.command = replace(
-            run.command,
-            argv=list(compiled.argv),
-            env={**compiled.env, ENV_LAUNCH_TOKEN: run.token},
-            target_step=compiled.target_step,
-            checkpoint_required=compiled.checkpoint_required,
-        )
-        Path(run.folder.command).write_bytes(run.command.to_bytes())
-        assert run.start(runner=runtime / "platform_runtime" / "runner.py") == (0, "")
-        self.exit: ExitInfo = run.ended(240)
-        self.log = run.log
-
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in Path(self.folder.metrics).read_text().splitlines()]
-
-    def series(self, name: str) -> list[float]:
-        return [line["metrics"][name] for line in self.lines() if name in line["metrics"]]
+from .trainings import Training, need_training_environment
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not Path(PYTHON).exists() and not os.environ.get("CI"):
-        pytest.skip("the training environment is not set up: environments/setup_local_env.sh training")
+    need_training_environment()
     return tmp_path_factory.mktemp("a data folder")
 
 
 @pytest.fixture(scope="module")
 def trained(root: Path) -> Training:
-    training = Training(root)
-    assert training.exit.code == 0, training.log[-4000:]
-    return training
+    return Training(root, builtin.TINY_SFT).done()
 
 
 @pytest.mark.timeout(300)
@@ -120,8 +63,7 @@ def test_nothing_is_left_behind(trained: Training) -> None:
 def test_it_goes_on_from_a_checkpoint(root: Path, trained: Training) -> None:
     earlier = sorted(checkpoints.steps(trained.folder.checkpoints))[0]
     assert earlier < trained.target
-    again = Training(root, resume_from=f"{trained.folder.checkpoints}/global_step_{earlier}")
-    assert again.exit.code == 0, again.log[-4000:]
+    again = Training(root, builtin.TINY_SFT, resume_from=trained.checkpoint(earlier)).done()
     assert [line["step"] for line in again.lines()] == list(range(earlier + 1, trained.target + 1))
     # The same weights, optimizer and data order: the same losses as without the interruption.
     assert again.series("train/loss") == pytest.approx(trained.series("train/loss")[earlier:], rel=1e-3)
