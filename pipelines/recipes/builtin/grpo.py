@@ -50,8 +50,8 @@ SMOLLM2_GRPO: Final = BuiltinRecipe(
     slug="smollm2-grpo",
     name=gettext_noop("SmolLM2 GRPO"),
     description=gettext_noop(
-        "Rewards SmolLM2-135M for sums that are right, and nothing but the number. Some five minutes and 6 GB of memory "
-        "on two cores."
+        "Rewards SmolLM2-135M for sums that are right, and nothing but the number. Some five minutes and 6 GB of "
+        "memory on two cores."
     ),
     algorithm="grpo",
     trainer=VERL,
