@@ -16,7 +16,7 @@ MERGE = """
 import json, sys
 from platform_runtime import weights
 from transformers import AutoModelForCausalLM
-folder = weights.whole(sys.argv[2], sys.argv[1] + "/merged")
+folder, _ = weights.whole(sys.argv[2], sys.argv[1] + "/merged")
 print(json.dumps(sum(one.numel() for one in AutoModelForCausalLM.from_pretrained(folder).parameters())))
 """
 
