@@ -180,6 +180,8 @@ def ray_arguments(config: Any) -> dict[str, Any]:
         # verl asks Ray for nothing but GPUs. Ray grants no more than are visible, and none is a number of no device.
         given["num_gpus"] = gpus
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(["-1"] * gpus)
+        # The workers meet at a file: torch's own server would listen on every interface.
+        os.environ["DIST_INIT_METHOD"] = f"file://{short(RAY)}/meeting"
     return {
         **given,
         "address": "local",
