@@ -35,7 +35,7 @@ def compile_recipe(spec: RecipeSpec, dataset: DatasetRef, place: Place) -> Compi
         raise RecipeError(checked.errors)
     settings = validate.effective(fitted)
     target = trainer.steps(settings, dataset.rows, place.processes).target
-    params = {key: value for key, value in fitted.params.items() if key not in trainer.rules.platform}
+    params = {key: value for key, value in fitted.params.items() if trainer.rules.ignored(key) is None}
     config = _config(trainer.tree().raw, params, required)
     return Compiled(
         argv=trainer.argv(place, posixpath.join(place.attempt_folder, contract.CONFIG)),

@@ -23,14 +23,15 @@ def check(
     spec: RecipeSpec,
     *,
     dataset: DatasetRef | None = None,
-    gpus: int = 1,
+    gpus: int | None = None,
     admin: bool = False,
     inherited: Mapping[str, Json] | None = None,
 ) -> Checked:
     """Everything that is wrong with a recipe, all at once.
 
-    `dataset` adds the checks that need its size. `gpus` is the number of trainer processes. `admin` allows the
-    keys of `Rules.admin`; `inherited` is what somebody who may has saved before: equal values pass.
+    `dataset` adds the checks that need its size. `gpus` is the number of trainer processes; where nobody knows it yet,
+    as many are taken as the settings need. `admin` allows the keys of `Rules.admin`; `inherited` is what somebody who
+    may has saved before: equal values pass.
     """
     unknown = check_trainer(spec)
     if unknown is not None:
@@ -54,15 +55,16 @@ def check(
         found = judged.problem(key, value)
         if found is not None:
             errors.append(found)
-        elif key in trainer.rules.platform:
+        elif (why := trainer.rules.ignored(key)) is not None:
             # People bring whole scripts: what they say of paths and machines does no harm, and counts for nothing.
-            warnings.append(Problem(key, trainer.rules.platform[key]))
+            warnings.append(Problem(key, why))
         elif literals.holds_substitution(value):
             warnings.append(Problem(key, gettext_noop("${…} is taken as it is written: nothing is put in its place.")))
     errors.extend(_overlaps(spec.params))
     if not errors:
         settings = effective(spec)
-        errors.extend(trainer.problems(settings, dataset, max(1, gpus)))
+        processes = gpus or trainer.fewest(settings)
+        errors.extend(trainer.problems(settings, dataset, processes))
         warnings.extend(trainer.warnings(settings))
         warnings.extend(diagnosability.blind_spots(settings, trainer.rules.platform))
     return Checked(errors=tuple(errors), warnings=tuple(warnings))
@@ -72,7 +74,7 @@ def effective(spec: RecipeSpec) -> dict[str, Any]:
     """The value of every key that is a recipe's to set: the recipe's, else the trainer's default."""
     trainer = trainer_of(spec.algorithm, spec.trainer)
     values = {**{key: leaf.default for key, leaf in trainer.tree().leaves.items()}, **spec.params}
-    return {key: value for key, value in values.items() if key not in trainer.rules.platform}
+    return {key: value for key, value in values.items() if trainer.rules.ignored(key) is None}
 
 
 class _Judge:
@@ -91,7 +93,7 @@ class _Judge:
         found = literals.key_problem(key)
         if found is not None:
             return self._with_suggestion(found)
-        if key in self._rules.platform:
+        if self._rules.ignored(key) is not None:
             return literals.value_problem(key, value)
         leaf = self._tree.get(key)
         if leaf is None:

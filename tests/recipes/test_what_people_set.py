@@ -1,12 +1,16 @@
 """What people set most in verl's public example scripts is taken, with the values that they give it."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
 
+from pipelines.recipes.compiler import compile_recipe
 from pipelines.recipes.spec import RecipeSpec
 from pipelines.recipes.trainers import TRAINERS
 from pipelines.recipes.validate import check
+
+from .cases import dataset, place
 
 SET: Final[dict[tuple[str, str], dict[str, list[Any]]]] = {
     ("sft", "verl"): {
@@ -25,7 +29,7 @@ SET: Final[dict[tuple[str, str], dict[str, list[Any]]]] = {
         "trainer.max_ckpt_to_keep": [1, 5],
         "model.use_liger": [True],
         "optim.min_lr_ratio": [0.1],
-        "engine.ulysses_sequence_parallel_size": [1],
+        "engine.ulysses_sequence_parallel_size": [1, 2],
         "engine.strategy": ["fsdp", "fsdp2"],
         "engine.fsdp_size": [-1, 8],
         "data.train_batch_size": [96, 128],
@@ -115,8 +119,7 @@ BESIDE: Final[dict[tuple[str, str], dict[str, Any]]] = {
     ids=str,
 )
 def test_a_frequent_value_is_taken(trainer, key, value):
-    spec = RecipeSpec("r", *trainer, "organisation/model", {**BESIDE[trainer], key: value})
-    found = check(spec, gpus=8 if trainer == ("grpo", "verl") else 1)
+    found = check(RecipeSpec("r", *trainer, "organisation/model", {**BESIDE[trainer], key: value}))
     assert [(problem.key, problem.message) for problem in found.errors] == []
 
 
@@ -128,6 +131,33 @@ def test_what_the_platform_sets_is_taken_and_said_to_count_for_nothing(trainer, 
     found = check(RecipeSpec("r", *trainer, "organisation/model", {**BESIDE[trainer], key: 1}))
     assert not found.errors
     assert (key, TRAINERS[trainer].rules.platform[key]) in [(one.key, one.template) for one in found.warnings]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"critic.optim.lr": 1e-5, "critic.model.path": "organisation/model"},
+        {"critic.ppo_micro_batch_size_per_gpu": 32, "critic.model.use_remove_padding": True},
+        {"critic.model.enable_gradient_checkpointing": True},
+    ],
+    ids=lambda params: next(iter(params)),
+)
+def test_a_critic_is_taken_and_said_to_count_for_nothing(params):
+    spec = RecipeSpec("r", "grpo", "verl", "organisation/model", {**BESIDE["grpo", "verl"], **params})
+    found = check(spec)
+    assert not found.errors
+    assert {one.key for one in found.warnings} >= params.keys()
+    where, data = place(cuda=True, gpus=1), dataset(rows=10_000, kind="prompts")
+    without = compile_recipe(replace(spec, params=BESIDE["grpo", "verl"]), data, where)
+    assert compile_recipe(spec, data, where).config == without.config
+
+
+def test_gpus_that_nobody_knows_yet_are_as_many_as_the_settings_need():
+    params = {**BESIDE["grpo", "verl"], "actor_rollout_ref.rollout.tensor_model_parallel_size": 4}
+    spec = RecipeSpec("r", "grpo", "verl", "organisation/model", params)
+    assert check(spec).valid
+    assert check(spec, gpus=8).valid
+    assert [one.key for one in check(spec, gpus=2).errors] == ["actor_rollout_ref.rollout.tensor_model_parallel_size"]
 
 
 def test_the_form_for_sft_has_a_field_for_each():

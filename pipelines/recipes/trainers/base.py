@@ -24,7 +24,7 @@ class Rules:
     `platform`: keys that the platform sets, and why. `admin`: keys that only an administrator may set, and why; the
     default is anybody's, and so are the values in `harmless`.
     `words`: the texts that a value, or each item of a list, may be. `not_zero`: -1 switches them off (or means all),
-    and the trainer divides by them. `lengths`: of lists.
+    and the trainer divides by them. `lengths`: of lists. `idle`: beginnings of keys that say nothing here, and why.
     """
 
     platform: Mapping[str, str]
@@ -35,6 +35,12 @@ class Rules:
     at_most: Mapping[str, int | float] = field(default_factory=dict)
     not_zero: frozenset[str] = frozenset()
     lengths: Mapping[str, int] = field(default_factory=dict)
+    idle: Mapping[str, str] = field(default_factory=dict)
+
+    def ignored(self, key: str) -> str | None:
+        """Why what a recipe says of this key counts for nothing; None where it counts."""
+        why = self.platform.get(key)
+        return why or next((why for prefix, why in self.idle.items() if key.startswith(prefix)), None)
 
     def needs_admin(self, key: str, value: Json, default: Json) -> bool:
         """Whether this value of this key is an administrator's to set."""
@@ -65,6 +71,10 @@ class Trainer(ABC):
     @abstractmethod
     def steps(self, settings: Mapping[str, Any], rows: int, processes: int) -> Steps:
         """The steps of a run over `rows` rows with `processes` trainer processes."""
+
+    def fewest(self, settings: Mapping[str, Any]) -> int:
+        """The smallest number of trainer processes that can run these settings."""
+        return 1
 
     @abstractmethod
     def saves_checkpoint(self, settings: Mapping[str, Any]) -> bool:

@@ -123,6 +123,7 @@ class VerlGrpo(Trainer):
         at_most=ranges.AT_MOST,
         not_zero=ranges.NOT_ZERO,
         lengths=ranges.LENGTHS,
+        idle=ownership.IDLE,
     )
     groups: ClassVar[tuple[Group, ...]] = fields.GROUPS
     cpu: ClassVar[Mapping[str, Json]] = CPU
@@ -133,6 +134,9 @@ class VerlGrpo(Trainer):
 
     def steps(self, settings: Mapping[str, Any], rows: int, processes: int) -> Steps:
         return steps.steps(settings, rows, processes)
+
+    def fewest(self, settings: Mapping[str, Any]) -> int:
+        return steps.fewest(settings)
 
     def saves_checkpoint(self, settings: Mapping[str, Any]) -> bool:
         return steps.saves_checkpoint(settings)

@@ -88,3 +88,6 @@ HARMLESS: Final = {
     "actor_rollout_ref.actor.optim.optimizer_impl": frozenset({"torch.optim", "torchao.optim", "bitsandbytes.optim"})
 }
 """Values of such keys that are anybody's."""
+
+IDLE: Final = {"critic.": gettext_noop("GRPO has no critic.")}
+"""What scripts that were made from one for PPO still say."""

@@ -1,5 +1,6 @@
 """How many steps a run of verl's PPO trainer (verl/trainer/ppo/v1/trainer_base.py) has, and what people trip over."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -32,6 +33,16 @@ def saves_checkpoint(settings: Mapping[str, Any]) -> bool:
 def uses_reference(settings: Mapping[str, Any]) -> bool:
     """verl/trainer/ppo/utils.py, need_reference_policy."""
     return bool(settings["algorithm.use_kl_in_reward"] or settings[f"{_ACTOR}.use_kl_loss"])
+
+
+def fewest(settings: Mapping[str, Any]) -> int:
+    """A copy of the model that answers, and a row that is learned from, each need their group of GPUs."""
+    return math.lcm(_replica(settings), settings[f"{_ACTOR}.ulysses_sequence_parallel_size"])
+
+
+def _replica(settings: Mapping[str, Any]) -> int:
+    sizes = [settings[f"{_ROLLOUT}.{kind}_parallel_size"] for kind in ("tensor_model", "data", "pipeline_model")]
+    return math.prod(sizes)
 
 
 def problems(settings: Mapping[str, Any], dataset: DatasetRef | None, processes: int) -> Iterator[Problem]:
@@ -87,8 +98,7 @@ def warnings(settings: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _parallel(settings: Mapping[str, Any], processes: int) -> Iterator[Problem]:
-    sizes = [settings[f"{_ROLLOUT}.{kind}_parallel_size"] for kind in ("tensor_model", "data", "pipeline_model")]
-    replica = sizes[0] * sizes[1] * sizes[2]
+    replica = _replica(settings)
     if processes % replica:
         yield Problem(
             f"{_ROLLOUT}.tensor_model_parallel_size",

@@ -63,6 +63,10 @@ class VerlSft(Trainer):
     def steps(self, settings: Mapping[str, Any], rows: int, processes: int) -> Steps:
         return steps.steps(settings, rows, processes)
 
+    def fewest(self, settings: Mapping[str, Any]) -> int:
+        size: int = settings["engine.ulysses_sequence_parallel_size"]
+        return size
+
     def saves_checkpoint(self, settings: Mapping[str, Any]) -> bool:
         return steps.saves_checkpoint(settings)
 
