@@ -67,7 +67,7 @@ class Training:
         self.run = Run(root, ["/bin/true"])
         self.folder: RunFolder = self.run.folder
         place = Place(
-            python=PYTHON,
+            python=_spaced(root),
             runtime_path=str(runtime),
             models_folder=str(root / "models"),
             attempt_folder=self.folder.path,
@@ -115,6 +115,14 @@ class Training:
 
     def checkpoint(self, step: int) -> str:
         return f"{self.folder.checkpoints}/global_step_{step}"
+
+
+def _spaced(root: Path) -> str:
+    """The training environment's Python in a folder whose name has a space, as people's checkouts may have one."""
+    folder = root / "an environment"
+    if not folder.exists():
+        folder.symlink_to(Path(PYTHON).parent.parent)
+    return str(folder / "bin" / "python")
 
 
 def _data(root: Path, wanted: builtin.BuiltinRecipe, rows: int | None) -> DatasetRef:

@@ -10,6 +10,7 @@ import functools
 import json
 import os
 import secrets
+import shlex
 import shutil
 import sys
 import warnings
@@ -186,7 +187,8 @@ def ray_arguments(config: Any) -> dict[str, Any]:
         **given,
         "address": "local",
         "include_dashboard": False,
-        "runtime_env": {**get_ppo_ray_runtime_env(config), **wanted},
+        # Ray starts its workers through a shell, and quotes all but the Python (ray/_private/runtime_env/context.py).
+        "runtime_env": {**get_ppo_ray_runtime_env(config), **wanted, "py_executable": shlex.quote(sys.executable)},
         "_temp_dir": short(RAY),
     }
 
