@@ -1,6 +1,13 @@
 """What a run's output tells about its end."""
 
+import re
+from typing import Final
+
 from environments.transports import Transport
+
+_RANK: Final = re.compile(r"\A\[rank\d+\]: ")
+"""What torch writes before each line of an exception once there is a process group, of one process too
+(`_distributed_excepthook` of torch/distributed/distributed_c10d.py)."""
 
 
 def tail(path: str, transport: Transport, size: int = 4000) -> str:
@@ -13,7 +20,8 @@ def tail(path: str, transport: Transport, size: int = 4000) -> str:
 
 def last_error(log: str) -> str:
     """The line that most likely says why: the last one that reads like an exception's."""
-    for line in reversed(log.splitlines()):
+    for marked in reversed(log.splitlines()):
+        line = _RANK.sub("", marked)
         head = line.split(":", 1)[0].strip()
         if head.endswith(("Error", "Exception", "Interrupt")) and " " not in head:
             return line.strip()[:500]
