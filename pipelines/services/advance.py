@@ -91,12 +91,14 @@ def _end(pipeline: Pipeline, moves: Moves, actor: str) -> None:
     stages = Stage.objects.filter(pipeline=pipeline)
     ended = stages.aggregate(last=Max("completed_at"))["last"]
     failed = stages.filter(status=StageStatus.FAILED).order_by("order").first()
-    if failed is not None and pipeline.retry_count < pipeline.max_retries:
+    # Who cancelled a stage wants an end: nothing of the pipeline starts again by itself after that.
+    cancelled = stages.filter(status=StageStatus.CANCELLED).exists()
+    if failed is not None and not cancelled and pipeline.retry_count < pipeline.max_retries:
         _try_again(pipeline, moves)
     elif failed is not None:
         message = f"Stage {failed.name} failed: {failed.error_message}"
         moves.whole(PipelineEvent.FAIL, actor=actor, reason=message, error_message=message, completed_at=ended)
-    elif stages.filter(status=StageStatus.CANCELLED).exists():
+    elif cancelled:
         moves.whole(PipelineEvent.CANCEL, actor=actor, completed_at=ended)
     else:
         moves.whole(PipelineEvent.COMPLETE, actor=actor, completed_at=ended)
