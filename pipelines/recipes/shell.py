@@ -17,6 +17,8 @@ from .spec import gettext_noop
 __all__ = ["Arg", "Command", "Hint", "Script", "ShellProblem", "read"]
 
 MOST_EXPANDED: Final = 1_000_000
+PIECE: Final = 10
+"""What a piece of a word costs beside its characters: empty ones take time too."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ class _Walk:
             return
         old = self.variables.get(name)
         if append and old is not None:
-            self._pay(len(old.fields) + len(old.fields[0] if old.fields else ()))
+            self._pay(PIECE * (len(old.fields) + len(old.fields[0] if old.fields else ())))
             many = len(old.fields) != 1 or len(fields) != 1
             fields = (*old.fields, *fields) if many else ((*old.fields[0], *fields[0]),)
         elif not append:
@@ -199,7 +201,7 @@ class _Walk:
             for part in word.parts:
                 if isinstance(part, Variable) and part.quoted and self._is_many(part):
                     for at, value in enumerate(self.variables[part.name].fields):
-                        self._pay(len(value) + 1)
+                        self._pay(len(value) + PIECE)
                         if at:
                             split.end()
                         split.add(value)
@@ -232,7 +234,7 @@ class _Walk:
         for part in parts:
             match part:
                 case Plain():
-                    self._pay(len(part.text))
+                    self._pay(len(part.text) + PIECE)
                     yield Piece(part.text, whole=part.quoted)
                 case Opaque():
                     yield _missing(part, NOT_TOLD if part.source.startswith("${") else NOT_RUN)
@@ -261,7 +263,7 @@ class _Walk:
                 if at:
                     yield Piece(" ")
                 for piece in value:
-                    self._pay(len(piece.text) + 1)
+                    self._pay(len(piece.text) + PIECE)
                     yield Piece(piece.text, piece.hint or hint, piece.missing)
 
     def _sum(self, part: Sum) -> Piece:

@@ -1,6 +1,7 @@
 """Checks a recipe against the trainer's own tree before anything is run."""
 
 import difflib
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -14,6 +15,19 @@ from .trainers import Rules, Trainer, supported, trainer_of
 BUILTIN_MODELS: Final = models.NAMES
 MAX_KEYS: Final = 2_000
 MAX_SEARCHES: Final = 50
+
+ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
+    "learning_rate": ("lr", "learning_rate"),
+    "lr": ("lr", "learning_rate"),
+    "epochs": ("total_epochs", "num_train_epochs"),
+    "num_epochs": ("total_epochs", "num_train_epochs"),
+    "num_train_epochs": ("total_epochs", "num_train_epochs"),
+    "max_steps": ("total_training_steps", "max_steps"),
+    "batch_size": ("train_batch_size", "per_device_train_batch_size"),
+    "warmup_ratio": ("lr_warmup_steps_ratio", "warmup_ratio"),
+    "save_steps": ("save_freq", "save_steps"),
+}
+"""What other trainers call a setting -> what those here may call it."""
 
 _HUB_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _SHOWN: Final = 80
@@ -100,13 +114,13 @@ class _Judge:
             return self._unlisted(key, value)
         found = literals.value_problem(key, value) or _type_problem(leaf, value)
         found = found or _range_problem(self._rules, key, value)
-        return found or self._permission(leaf, value)
+        return found or self._permission(key, value, leaf.default)
 
     def _unlisted(self, key: str, value: Json) -> Problem | None:
         """A key that the tree does not list: fine below an open leaf, else unknown."""
         above = [key[:at] for at, letter in enumerate(key) if letter == "."]
         if any(name in self._tree and self._tree[name].open for name in above):
-            return literals.value_problem(key, value)
+            return literals.value_problem(key, value) or self._permission(key, value, None)
         inside = [name for name in self._tree if name.startswith(f"{key}.")]
         if inside:
             return Problem(
@@ -117,12 +131,11 @@ class _Judge:
             )
         return Problem(key, gettext_noop("The trainer has no such setting."), suggestion=self._nearest(key))
 
-    def _permission(self, leaf: Leaf, value: Json) -> Problem | None:
-        if self._admin or not self._rules.needs_admin(leaf.key, value, leaf.default):
+    def _permission(self, key: str, value: Json, default: Json) -> Problem | None:
+        why = None if self._admin else self._rules.reserved(key, value, default)
+        if why is None or (key in self._inherited and self._inherited[key] == value):
             return None
-        if leaf.key in self._inherited and self._inherited[leaf.key] == value:
-            return None
-        return Problem(leaf.key, self._rules.admin[leaf.key])
+        return Problem(key, why)
 
     def _nearest(self, key: str) -> str | None:
         """The nearest real key; a search takes a millisecond, so thousands of wrong keys get no more of them."""
@@ -139,6 +152,10 @@ class _Judge:
 def nearest(key: str, settable: Sequence[str]) -> str | None:
     """The real key that was probably meant: the same last word elsewhere, else the closest spelling."""
     last = key.rpartition(".")[2].lower()
+    for alias in ALIASES.get(last, ()):
+        meant = [name for name in settable if name.rpartition(".")[2] == alias]
+        if meant:
+            return min(meant, key=len)
     close = difflib.get_close_matches(key, settable, n=1, cutoff=0.75)
     same_word = [name for name in settable if name.rpartition(".")[2].lower() == last]
     if same_word and not close:
@@ -219,7 +236,9 @@ def _range_problem(rules: Rules, key: str, value: Any) -> Problem | None:
     if given in ("integer", "number"):
         least, most = rules.at_least.get(key), rules.at_most.get(key)
         if least is not None and value < least:
-            return Problem(key, gettext_noop("Must be at least %(least)s."), {"least": least}, suggestion=str(least))
+            # At a rate of 0 nothing is learned.
+            suggestion = None if key.endswith("lr") else str(least)
+            return Problem(key, gettext_noop("Must be at least %(least)s."), {"least": least}, suggestion=suggestion)
         if most is not None and value > most:
             return Problem(key, gettext_noop("Must be at most %(most)s."), {"most": most}, suggestion=str(most))
         if key in rules.not_zero and value == 0:
@@ -264,7 +283,8 @@ def _converted(value: Json, allowed: frozenset[str]) -> str | None:
     for name, convert in (("integer", int), ("number", float)):
         if name in allowed:
             try:
-                return str(convert(value))
+                converted = convert(value)
             except ValueError:
                 continue
+            return str(converted) if math.isfinite(converted) else None
     return None

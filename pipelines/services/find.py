@@ -9,6 +9,8 @@ from environments import training
 from environments.models import Host
 from pipelines.models import Recipe, RecipeRevision
 from pipelines.recipe_selectors import spec_of
+from pipelines.recipes.spec import Problem
+from pipelines.recipes.trainers import supported, trainer_of
 from pipelines.recipes.validate import check
 from pipelines.services.recipes import reference, refuse
 from platform_site.common.errors import Invalid
@@ -97,8 +99,13 @@ def refuse_unsound(
     user: User, revision: RecipeRevision, version: DatasetVersion | None, overrides: dict[str, Any]
 ) -> None:
     """The recipe with its overrides must be what the trainer takes."""
+    spec = spec_of(revision)
+    rules = trainer_of(spec.algorithm, spec.trainer).rules if (spec.algorithm, spec.trainer) in supported() else None
+    # In a recipe they may come from somebody's script; who sets one for this run expects it to count.
+    ignored = [Problem(key, why) for key in overrides if rules is not None and (why := rules.ignored(key))]
+    refuse(ignored, overrides)
     checked = check(
-        spec_of(revision).merged(overrides),
+        spec.merged(overrides),
         dataset=reference(version) if version is not None else None,
         admin=role_of(user) == Role.ADMIN,
         inherited=revision.params,

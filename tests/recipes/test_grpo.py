@@ -48,9 +48,9 @@ def test_other_data_are_refused(kind):
         ({f"{ACTOR}.ppo_mini_batch_size": 8}, f"{ACTOR}.ppo_mini_batch_size", "4"),
         ({f"{ACTOR}.ppo_micro_batch_size_per_gpu": 64}, f"{ACTOR}.ppo_micro_batch_size_per_gpu", "32"),
         ({f"{ACTOR}.ppo_micro_batch_size_per_gpu": 5}, f"{ACTOR}.ppo_micro_batch_size_per_gpu", "4"),
-        ({f"{ACTOR}.ppo_micro_batch_size_per_gpu": None}, f"{ACTOR}.ppo_micro_batch_size_per_gpu", "32"),
+        ({f"{ACTOR}.ppo_micro_batch_size_per_gpu": None}, f"{ACTOR}.ppo_micro_batch_size_per_gpu", "8"),
         ({f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu": 24}, f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu", "16"),
-        ({f"{ACTOR}.use_kl_loss": True}, f"{REF}.log_prob_micro_batch_size_per_gpu", "32"),
+        ({f"{ACTOR}.use_kl_loss": True}, f"{REF}.log_prob_micro_batch_size_per_gpu", "8"),
         ({f"{ROLLOUT}.max_model_len": 100}, f"{ROLLOUT}.max_model_len", "144"),
         (
             {f"{ACTOR}.use_dynamic_bsz": True, f"{ACTOR}.ppo_max_token_len_per_gpu": 100},
@@ -203,3 +203,23 @@ def test_what_stands_in_a_pattern_is_taken_as_it_is(tmp_path):
 def test_too_long_a_run_is_not_compiled():
     with pytest.raises(RecipeError, match="32 steps"):
         compile_recipe(grpo({"trainer.total_training_steps": 100}), dataset(**PROMPTS), place())
+
+
+@pytest.mark.security
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("actor_rollout_ref.rollout.engine_kwargs.vllm.worker_extension_cls", "evil.Module"),
+        ("actor_rollout_ref.rollout.engine_kwargs.vllm", {"worker_extension_cls": "evil.Module"}),
+        ("actor_rollout_ref.rollout.custom.anything", "x"),
+        ("global_profiler.global_tool_config.nsys.worker_nsight_options.trace", "cuda;id #"),
+        ("actor_rollout_ref.model.override_config.trust_remote_code", True),
+        ("actor_rollout_ref.model.override_config.model_config.auto_map", {"AutoConfig": "x"}),
+        ("data.mm_processor_kwargs", {"deep": [{"trust_remote_code": True}]}),
+    ],
+)
+def test_what_is_an_administrators_is_so_below_it_and_by_any_way(key, value):
+    spec = builtin.TINY_GRPO.spec.merged({key: value})
+    assert key in [problem.key for problem in check(spec).errors]
+    assert key not in [problem.key for problem in check(spec, admin=True).errors]
+    assert key not in [problem.key for problem in check(spec, inherited={key: value}).errors]

@@ -270,3 +270,9 @@ def test_a_text_without_a_command_that_can_be_taken_is_refused(text, told):
     with pytest.raises(imports.ShellProblem) as refused:
         imports.read(text)
     assert str(refused.value).startswith(told)
+
+
+def test_variables_that_multiply_nothing_are_counted_too():
+    laughs = "A0=''\n" + "".join(f'A{n}="{f"$A{n - 1}" * 8}"\n' for n in range(1, 30))
+    with pytest.raises(imports.ShellProblem, match="longer than"):
+        imports.read(f"{laughs}python -m verl.trainer.main_ppo a.b=$A29\n")

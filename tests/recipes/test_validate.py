@@ -297,3 +297,21 @@ def test_an_algorithm_that_cannot_run_is_said_so():
 def test_all_errors_come_at_once():
     errors = check(recipe({"optim.lrr": 1, "data.max_length": "x", "optim.lr": -1})).errors
     assert {error.key for error in errors} == {"optim.lrr", "data.max_length", "optim.lr"}
+
+
+@pytest.mark.parametrize(
+    ("key", "suggestion"),
+    [
+        ("learning_rate", "optim.lr"),
+        ("epochs", "trainer.total_epochs"),
+        ("batch_size", "data.train_batch_size"),
+        ("max_steps", "trainer.total_training_steps"),
+    ],
+)
+def test_a_name_of_other_trainers_is_understood(key, suggestion):
+    assert only({key: 1}).suggestion == suggestion
+
+
+@pytest.mark.parametrize(("key", "value"), [("optim.lr", -1), ("optim.lr", "NaN")])
+def test_nothing_is_suggested_that_would_train_nothing_or_be_refused(key, value):
+    assert only({key: value}).suggestion is None

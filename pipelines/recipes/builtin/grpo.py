@@ -50,7 +50,7 @@ SMOLLM2_GRPO: Final = BuiltinRecipe(
     slug="smollm2-grpo",
     name=gettext_noop("SmolLM2 GRPO"),
     description=gettext_noop(
-        "Rewards SmolLM2-135M for sums that are right, and nothing but the number. Some five minutes and 6 GB of "
+        "Rewards SmolLM2-135M for sums that are right, and nothing but the number. Some ten minutes and 12 GB of "
         "memory on two cores."
     ),
     algorithm="grpo",
@@ -59,15 +59,14 @@ SMOLLM2_GRPO: Final = BuiltinRecipe(
     dataset=ARITHMETIC_PROMPTS.slug,
     params={
         **TINY_GRPO.params,
-        "data.max_response_length": 24,
-        f"{_ACTOR}.optim.lr": 0.0001,
+        "data.max_response_length": 16,
+        f"{_ACTOR}.optim.lr": 0.00004,
         f"{_ACTOR}.use_kl_loss": True,
-        f"{_ACTOR}.ppo_micro_batch_size_per_gpu": 8,
-        f"{_ROLLOUT}.n": 4,
+        f"{_ACTOR}.ppo_micro_batch_size_per_gpu": 16,
         f"{_ROLLOUT}.log_prob_micro_batch_size_per_gpu": 16,
         f"{_REF}.log_prob_micro_batch_size_per_gpu": 16,
-        # Less than a right answer, and more than none: a way to go for one that talks around it.
-        f"{_REWARD}.digits": 0.5,
+        # A way to go for one that talks around the number. With 0.5 it answers in digits alone, and in wrong ones.
+        f"{_REWARD}.digits": 0.2,
         "trainer.total_training_steps": 12,
         "trainer.save_freq": 6,
     },

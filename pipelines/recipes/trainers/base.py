@@ -3,10 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from pipelines.recipes.fields import Group
-from pipelines.recipes.spec import DatasetRef, Json, Place, Problem, RecipeSpec, Tree
+from pipelines.recipes.spec import DatasetRef, Json, Place, Problem, RecipeSpec, Tree, gettext_noop
+
+_REMOTE_CODE_NAMES: Final = frozenset({"trust_remote_code", "auto_map", "remote_code"})
+REMOTE_CODE: Final = gettext_noop(
+    "Only an administrator may set it: it lets the model's files run their own code on the host."
+)
 
 
 @dataclass(frozen=True)
@@ -42,11 +47,30 @@ class Rules:
         why = self.platform.get(key)
         return why or next((why for prefix, why in self.idle.items() if key.startswith(prefix)), None)
 
-    def needs_admin(self, key: str, value: Json, default: Json) -> bool:
-        """Whether this value of this key is an administrator's to set."""
-        if key not in self.admin or value == default:
-            return False
-        return not (isinstance(value, str) and value in self.harmless.get(key, ()))
+    def reserved(self, key: str, value: Json, default: Json) -> str | None:
+        """Why this value of this key is an administrator's to set; None where it is anybody's.
+
+        What holds for a key holds for all below it, and some names say the same wherever they stand.
+        """
+        if value == default or (isinstance(value, str) and value in self.harmless.get(key, ())):
+            return None
+        if key in self.admin:
+            return self.admin[key]
+        above = next((name for name in self.admin if key.startswith(f"{name}.")), None)
+        if above is not None:
+            return self.admin[above]
+        return REMOTE_CODE if _REMOTE_CODE_NAMES & {*key.split("."), *_names_in(value)} else None
+
+
+def _names_in(value: Json) -> Iterator[str]:
+    """Of every mapping in a value, however deep."""
+    if isinstance(value, Mapping):
+        yield from value
+        for part in value.values():
+            yield from _names_in(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _names_in(part)
 
 
 class Trainer(ABC):

@@ -79,6 +79,9 @@ ADMIN: Final[Mapping[str, str]] = {
     "trainer.checkpoint_callback_class": _IMPORTS,
     "trainer.v1.sampler.custom_sampler.path": _RUNS_FILE,
     "trainer.v1.sampler.custom_sampler.name": _RUNS_FILE,
+    # Ray puts them into a shell's command line (ray/_private/runtime_env/nsight.py).
+    "global_profiler.global_tool_config.nsys.controller_nsight_options": _ENGINE,
+    "global_profiler.global_tool_config.nsys.worker_nsight_options": _ENGINE,
     "global_profiler.finish_hook_cmd": gettext_noop("Only an administrator may set it: it runs a command on the host."),
 }
 """key -> why. The key's default is anybody's; so is what an administrator has already saved in the recipe."""

@@ -10,6 +10,8 @@ from platform_runtime import rewards
 
 from . import ranges
 
+USUAL_MICRO: Final = 8
+"""Answers that a GPU takes at once, where nothing is said: more of them need more memory than most have."""
 REWARDS: Final = "reward.custom_reward_function.reward_kwargs"
 _ACTOR: Final = "actor_rollout_ref.actor"
 _REF: Final = "actor_rollout_ref.ref"
@@ -157,7 +159,7 @@ def _batches(settings: Mapping[str, Any], processes: int) -> Iterator[Problem]:
                 else gettext_noop("The %(share)d answers that a GPU gets are no multiple of %(micro)d.")
             )
             yield Problem(
-                key, template, {"share": share, "micro": micro}, suggestion=str(_divisor(share, micro or share))
+                key, template, {"share": share, "micro": micro}, suggestion=str(_divisor(share, micro or USUAL_MICRO))
             )
 
 
