@@ -133,7 +133,7 @@ def card_of(
         number=group.number,
         row=first.row,
         prompt=turns_of(first.prompt, most),
-        truth=None if first.answer is None else text_of(_words(first.answer), most),
+        truth=None if first.answer in (None, "") else text_of(_words(first.answer), most),
         answers=[
             Answer(
                 one.sample,

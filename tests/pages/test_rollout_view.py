@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitoring.readers.rollouts import grouped
 from monitoring.rollout_selectors import Point
 from pipelines import rollout_view as view
 from pipelines.rollout_view import Chip, curve_of, plain, text_of
+from platform_runtime.rollouts import Sample
 from tests.monitoring.test_rollout_files_are_read import places
 
 WORDS = st.text(alphabet=st.sampled_from("ab c\nd"), max_size=3000)
@@ -58,6 +60,14 @@ def test_a_reward_is_good_or_poor_among_those_of_its_step() -> None:
     assert [view.tone_of(reward, 0.0, 1.5) for reward in (0.0, 0.75, 1.5)] == ["poor", "fair", "good"]
     assert view.tone_of(1.0, 1.0, 1.0) == ""
     assert view.tone_of(float("nan"), 0.0, 1.0) == "odd"
+
+
+@pytest.mark.parametrize(("answer", "shown"), [("4", "4"), (0, "0"), ("", None), (None, None)])
+def test_a_prompt_without_an_answer_shows_none(answer: object, shown: str | None) -> None:
+    (group,) = grouped(places(1.0))
+    sample = Sample(1, 0, 0, 0, [{"role": "user", "content": "2+2?"}], "4", 1, answer, 1.0)
+    truth = view.card_of(group, group.places, [sample], 0.0, 1.0).truth
+    assert (truth and truth.head) == shown
 
 
 def test_few_rewards_can_be_chosen_from() -> None:

@@ -20,6 +20,21 @@ except BadDataError as error:
     print(json.dumps(str(error)))
 """
 
+LOCALISE = """
+import json, sys
+from platform_runtime.trainers import verl_grpo
+config = {
+    "reward": {"custom_reward_function": {"path": None, "name": "mine", **json.loads(sys.argv[3])}},
+    "actor_rollout_ref": {"model": {"path": "builtin:tiny-llama"}},
+    "data": {"train_files": [sys.argv[2]], "val_files": None, "max_prompt_length": 8, "max_response_length": 8},
+}
+try:
+    verl_grpo.localise(config, sys.argv[1])
+    print(json.dumps(config["data"]["train_files"]))
+except ValueError as error:
+    print(json.dumps(f"{type(error).__name__}: {error}"))
+"""
+
 ANSWER = """
 import asyncio, json, sys
 import torch
@@ -107,14 +122,41 @@ def test_prompts_become_what_verl_reads(tmp_path: Path) -> None:
         {"prompt": " ", "answer": "4"},
         {"prompt": [], "answer": "4"},
         {"prompt": [{"role": "user"}], "answer": "4"},
-        {"prompt": "What?"},
         {"prompt": "What?", "answer": [4]},
     ],
-    ids=["no prompt", "an empty one", "no message", "no content", "no answer", "a list as answer"],
+    ids=["no prompt", "an empty one", "no message", "no content", "a list as answer"],
 )
 def test_a_row_that_cannot_be_used_is_named(tmp_path: Path, row: dict[str, Any]) -> None:
     told = converted(tmp_path, {"prompt": "What?", "answer": "4"}, row)
     assert "some prompts.jsonl, row 2:" in told
+
+
+def test_an_answer_may_be_left_out(tmp_path: Path) -> None:
+    rows = converted(tmp_path, {"prompt": "What?"}, {"prompt": "Who?", "answer": None}, {"prompt": "1?", "answer": 0})
+    assert [row["reward_model"]["ground_truth"] for row in rows] == ["", "", "0"]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("reward", "trains"),
+    [
+        ({}, False),
+        ({"reward_kwargs": {"exact_match": 0.5, "digits": 1.0}}, False),
+        ({"reward_kwargs": {"exact_match": 0.0, "digits": 1.0}}, True),
+        ({"path": "/its own/reward.py"}, True),
+    ],
+    ids=["by default", "with a weight", "without a weight", "a reward of one's own"],
+)
+def test_rewards_that_compare_need_an_answer_in_each_row(tmp_path: Path, reward: dict[str, Any], trains: bool) -> None:
+    file = tmp_path / "some prompts.jsonl"
+    file.write_text('{"prompt": "What?", "answer": "4"}\n{"prompt": "Who?"}\n')
+    told = in_training_environment(LOCALISE, tmp_path, str(file), json.dumps(reward))
+    assert told == (
+        [str(tmp_path / "data/some prompts.parquet")]
+        if trains
+        else f"BadDataError: {file}, row 2: there is no “answer” to compare with: give each row one, or set "
+        "reward.custom_reward_function.reward_kwargs.exact_match to 0"
+    )
 
 
 @pytest.mark.timeout(300)

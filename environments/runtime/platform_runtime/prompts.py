@@ -1,7 +1,8 @@
 """Prompts with their answers as verl's PPO trainer reads them. Runs in the training environment (pyarrow).
 
-A row is `{"prompt": text or list of messages, "answer": text or number}`; a text is one message of the user. verl
-(verl/utils/dataset/rl_dataset.py) wants parquet with `prompt`, `data_source`, `reward_model` and `extra_info`.
+A row is `{"prompt": text or list of messages, "answer"?: text or number}`; a text is one message of the user. verl
+(verl/utils/dataset/rl_dataset.py) wants parquet with `prompt`, `data_source`, `reward_model` and `extra_info`, and in
+each `reward_model` a `ground_truth` (verl/experimental/reward_loop/reward_manager/naive.py): "" where there is none.
 """
 
 import os
@@ -27,12 +28,13 @@ _SCHEMA: Final = pyarrow.schema(
 )
 
 
-def to_parquet(path: str, folder: str) -> str:
+def to_parquet(path: str, folder: str, *, compared: str = "") -> str:
     """A parquet file in `folder` with the prompts of the JSONL file `path`; its path.
 
-    Two processes may do so at the same time. Raises BadDataError, with file and row, and OSError.
+    `compared` names the setting by which each row's answer is compared with; without one, rows need none. Two processes
+    may do so at the same time. Raises BadDataError, with file and row, and OSError.
     """
-    rows = [_row(row, number, path) for number, row in enumerate(read_jsonl(path))]
+    rows = [_row(row, number, path, compared) for number, row in enumerate(read_jsonl(path))]
     os.makedirs(folder, exist_ok=True)
     name = os.path.splitext(os.path.basename(path))[0]
     target = os.path.join(folder, f"{name}.parquet")
@@ -42,12 +44,15 @@ def to_parquet(path: str, folder: str) -> str:
     return target
 
 
-def _row(row: Mapping[str, Any], number: int, path: str) -> dict[str, Any]:
+def _row(row: Mapping[str, Any], number: int, path: str, compared: str) -> dict[str, Any]:
     try:
+        answer = _answer(row.get("answer"))
+        if compared and not answer.strip():
+            raise BadDataError(f"there is no “answer” to compare with: give each row one, or set {compared} to 0")
         return {
             "prompt": _messages(row.get("prompt")),
             "data_source": SOURCE,
-            "reward_model": {"style": "rule", "ground_truth": _answer(row.get("answer"))},
+            "reward_model": {"style": "rule", "ground_truth": answer},
             "extra_info": {"index": number},
         }
     except BadDataError as error:
@@ -66,6 +71,8 @@ def _messages(prompt: Any) -> list[dict[str, str]]:
 
 
 def _answer(answer: Any) -> str:
+    if answer is None:
+        return ""
     if isinstance(answer, bool) or not isinstance(answer, str | int | float):
         raise BadDataError("“answer” must be a text or a number")
     return str(answer)

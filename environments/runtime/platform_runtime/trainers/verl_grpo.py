@@ -23,6 +23,7 @@ RAY: Final = "ray"
 """The folder in the run's own that holds all that Ray writes."""
 SCRATCH: Final = "scratch"
 LOGICAL_CPUS: Final = 64
+EXACT_MATCH: Final = "reward.custom_reward_function.reward_kwargs.exact_match"
 
 
 def train(config_path: str) -> None:
@@ -113,11 +114,14 @@ def localise(config: dict[str, Any], folder: str) -> None:
     def local(files: Any) -> Any:
         if isinstance(files, list):
             return [local(one) for one in files]
-        return prompts.to_parquet(files, os.path.join(folder, "data")) if files.endswith(".jsonl") else files
+        if not files.endswith(".jsonl"):
+            return files
+        return prompts.to_parquet(files, os.path.join(folder, "data"), compared=compared)
 
-    reward = config["reward"]["custom_reward_function"]
+    reward, compared = config["reward"]["custom_reward_function"], ""
     if reward["path"] is None:
-        rewards.Settings.of(reward.get("reward_kwargs") or {})
+        if rewards.Settings.of(reward.get("reward_kwargs") or {}).exact_match:
+            compared = EXACT_MATCH
         reward.update(path=rewards.MODULE, name=rewards.FUNCTION)
     model, data = config["actor_rollout_ref"]["model"], config["data"]
     model["path"] = models.local_model(model["path"], folder)
