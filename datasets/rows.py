@@ -104,7 +104,7 @@ def preference(row: Mapping[str, Any], tally: Tally) -> Iterator[Fault]:
 
 def prompts(row: Mapping[str, Any], tally: Tally) -> Iterator[Fault]:
     """`{"prompt", "answer"?}`: a text or a list of messages, and what is compared with; a text or a number."""
-    fault = _prompt(row)
+    fault = _prompt(row) or _plain(row["prompt"])
     answer = row.get("answer")
     if fault is not None:
         yield fault
@@ -123,6 +123,21 @@ def _prompt(row: Mapping[str, Any]) -> Fault | None:
     if fault is None and isinstance(prompt, list) and prompt[-1]["role"] not in ("user", "tool"):
         return Fault(gettext_noop("“prompt” must end with a message of the user or of a tool: with what is answered."))
     return fault
+
+
+def _plain(prompt: str | list[dict[str, Any]]) -> Fault | None:
+    """What a trainer that asks these prompts would lose: of a message it takes who speaks and what is said."""
+    for number, message in enumerate([] if isinstance(prompt, str) else prompt, start=1):
+        for key, value in message.items():
+            if key not in ("role", "content") and value is not None:
+                return Fault(
+                    gettext_noop(
+                        "Message %(number)d of “prompt” has “%(key)s”: the messages of a prompt have “role” and "
+                        "“content” alone."
+                    ),
+                    {"number": number, "key": key[:100]},
+                )
+    return None
 
 
 def _answer(row: Mapping[str, Any], name: str) -> Fault | None:

@@ -204,7 +204,7 @@ def test_prompts_may_have_an_answer():
     found = report(jsonl({"prompt": "2+2?", "answer": "4"}, {"prompt": "3+3?", "id": 7}), "prompts")
     assert found.problems == []
     assert found.stats == {"turns": 3, "characters": 9, "mean_characters": 4.5, "longest_characters": 5}
-    assert report(jsonl({"prompt": [USER], "answer": 4}), "prompts").valid
+    assert report(jsonl({"prompt": [{**USER, "name": None}], "answer": 4}), "prompts").valid
 
 
 @pytest.mark.parametrize(
@@ -215,6 +215,10 @@ def test_prompts_may_have_an_answer():
         ({"prompt": "2+2?", "answer": " "}, "“answer” must be text that is not blank"),
         ({"prompt": "2+2?", "answer": ["4"]}, "“answer” must be text or a number"),
         ({"prompt": "2+2?", "answer": True}, "“answer” must be text or a number"),
+        ({"prompt": [USER, CALL, {"role": "tool", "content": "4"}]}, "Message 2 of “prompt” has “tool_calls”"),
+        ({"prompt": [USER, RIGHT, {"role": "tool", "content": "4", "tool_call_id": "a"}]}, "has “tool_call_id”"),
+        ({"prompt": [{**USER, "name": "Ada"}]}, "has “name”: the messages of a prompt have “role” and “content” alone"),
+        ({"prompt": [{"role": "user", "content": None}]}, "The content of message 1 must be text"),
     ],
 )
 def test_a_wrong_prompt_is_named(row, part):

@@ -271,6 +271,7 @@ LINE = (
 @example(content=b'{"prompt":" 1+1? ","chosen":"2","rejected":" 2"}', kind="preference", clean=True, fraction=0.0)
 @example(content=b'{"prompt":" 1+1? ","chosen":"2","rejected":"3"}', kind="preference", clean=True, fraction=0.0)
 @example(content=b'{"prompt":[{"role":"user","content":"a"}],"answer":1.5}', kind="prompts", clean=False, fraction=0.0)
+@example(content=b'{"prompt":[{"role":"user","content":"a","name":"b"}]}', kind="prompts", clean=False, fraction=0.0)
 @example(content=item(" 1+1? ", "2", messages="none") + b"\n" + item(" ", "2"), kind="eval", clean=True, fraction=0.0)
 def test_whatever_comes_out_the_intake_takes_and_describes_alike(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, kind: str, clean: bool, fraction: float

@@ -204,6 +204,7 @@ def check_preference(row: Row) -> None:
 def check_prompts(row: Row) -> None:
     """`{"prompt", "answer"?}`: a text or a list of messages, and a text or a number. Raises BadRowError."""
     _check_prompt(row)
+    _check_plain(row["prompt"])
     answer = row.get("answer")
     if isinstance(answer, bool | list | dict):
         raise BadRowError("“answer” is neither text nor a number")
@@ -216,6 +217,13 @@ def _check_prompt(row: Row) -> None:
     _check_said("prompt", prompt)
     if isinstance(prompt, list) and prompt[-1]["role"] not in ("user", "tool"):
         raise BadRowError("“prompt” does not end with a message of the user or of a tool")
+
+
+def _check_plain(prompt: str | list[dict[str, Any]]) -> None:
+    for number, message in enumerate([] if isinstance(prompt, str) else prompt, start=1):
+        for key, value in message.items():
+            if key not in ("role", "content") and value is not None:
+                raise BadRowError(f"message {number} of “prompt” has “{key[:100]}” beside its role and content")
 
 
 def _check_answer(name: str, messages: list[dict[str, Any]]) -> None:
