@@ -1,6 +1,7 @@
 """Cancel a stage or a pipeline: at once what has not started, by request what runs."""
 
 import logging
+from collections.abc import Collection
 from uuid import UUID
 
 from django.db import transaction
@@ -10,18 +11,19 @@ from django.utils.translation import gettext as _
 from environments.transports import TransportError, for_host
 from pipelines.kinds import is_inline
 from pipelines.messages import send_stop
-from pipelines.models import Attempt, Pipeline, Stage
+from pipelines.models import Attempt, Queue, Stage
 from pipelines.services import finish, inline
 from pipelines.services.advance import advance
 from pipelines.states import (
     PIPELINE_TERMINAL,
+    STAGE_ACTIVE,
     STAGE_TERMINAL,
     Outcome,
     PipelineEvent,
     StageEvent,
     StageStatus,
 )
-from pipelines.transitions import move_pipeline, move_stage
+from pipelines.transitions import Moves, Step, move_pipeline, move_stage, moving
 from platform_site.common import audit
 from platform_site.common.errors import Conflict, NotFound
 from platform_site.common.models import User
@@ -42,18 +44,46 @@ def cancel_stage(stage_id: UUID, *, user: User) -> None:
 
 
 def cancel_pipeline(pipeline_id: UUID, *, user: User) -> None:
-    """Ask for the end of every stage that has not ended. Raises Conflict when the pipeline has."""
-    pipeline = Pipeline.objects.filter(pk=pipeline_id).first()
-    if pipeline is None:
-        raise NotFound(_("There is no such pipeline."))
-    if pipeline.status in PIPELINE_TERMINAL:
-        raise Conflict(_("The pipeline has already ended: it is %(status)s.") % {"status": pipeline.status})
-    for stage_id in Stage.objects.filter(pipeline=pipeline).order_by("-order").values_list("pk", flat=True):
-        _cancel(stage_id, user.get_username())
-    audit.record("pipeline.cancel", user, pipeline)
+    """Ask for the end of every stage that has not ended, in one transaction. Raises Conflict when the pipeline has."""
+    actor = user.get_username()
+    with transaction.atomic():
+        # As dispatch does, before the pipeline's row: it writes why stages wait without that row, and two that write
+        # many stages, each in an order of its own, would wait for each other.
+        own = Stage.objects.filter(pipeline=pipeline_id).values("queue")
+        list(Queue.objects.select_for_update().filter(pk__in=own).order_by("-priority", "name"))
+        with moving(pipeline_id) as moves:
+            pipeline = moves.pipeline
+            if pipeline is None:
+                raise NotFound(_("There is no such pipeline."))
+            if pipeline.status in PIPELINE_TERMINAL:
+                raise Conflict(_("The pipeline has already ended: it is %(status)s.") % {"status": pipeline.status})
+            stages = Stage.objects.filter(pipeline=pipeline).order_by("-order")
+            for status in (StageStatus.PENDING, StageStatus.QUEUED):
+                _cancel_together(moves, list(stages.filter(status=status).values_list("pk", flat=True)), status, actor)
+            for stage_id in stages.filter(status__in=STAGE_ACTIVE).values_list("pk", flat=True):
+                _cancel(stage_id, actor)
+            audit.record("pipeline.cancel", user, pipeline)
+            advance(pipeline_id, actor=actor)
+            _end_unstarted(pipeline_id, actor)
+
+
+def _cancel_together(moves: Moves, stages: list[UUID], status: StageStatus, actor: str) -> None:
+    """Those that wait, read under the pipeline's lock, which all who move them take: none can have moved since."""
+    if stages:
+        moves.stages(dict.fromkeys(stages, 0), Step(StageEvent.CANCEL, actor), before=status)
+        _close(stages)
+
+
+def _close(stages: Collection[UUID]) -> None:
+    """End the attempts at stages of which nothing has started."""
+    opened = Attempt.objects.filter(stage__in=stages, outcome="")
+    opened.update(outcome=Outcome.CANCELLED, completed_at=timezone.now())
+
+
+def _end_unstarted(pipeline_id: UUID, actor: str) -> None:
+    """A pipeline that never started is no business of `advance`; of any other this move does not take."""
     if _nothing_runs(pipeline_id):
-        # One that never started has nobody else to end it; for the others this is a move that does not take.
-        move_pipeline(pipeline_id, PipelineEvent.CANCEL, actor=user.get_username())
+        move_pipeline(pipeline_id, PipelineEvent.CANCEL, actor=actor)
 
 
 def _nothing_runs(pipeline_id: UUID) -> bool:
@@ -82,11 +112,9 @@ def _cancel_waiting(stage: Stage, status: StageStatus, actor: str) -> bool:
     with transaction.atomic():
         if not move_stage(stage.id, StageEvent.CANCEL, actor=actor, only_from=status):
             return False
-        Attempt.objects.filter(stage=stage, outcome="").update(outcome=Outcome.CANCELLED, completed_at=timezone.now())
+        _close([stage.pk])
         advance(stage.pipeline_id, actor=actor)
-        if _nothing_runs(stage.pipeline_id):
-            # A pipeline that never started is no business of `advance`; of any other this move does not take.
-            move_pipeline(stage.pipeline_id, PipelineEvent.CANCEL, actor=actor)
+        _end_unstarted(stage.pipeline_id, actor)
     return True
 
 

@@ -1,6 +1,10 @@
 """Whoever cancels a pipeline wants its end: of all stages, at once where nothing runs, and for good."""
 
+from collections import Counter
+
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from environments.models import Host
 from pipelines.models import Attempt, Pipeline, Stage, Transition
@@ -8,6 +12,8 @@ from pipelines.services import dispatch, launch
 from pipelines.services.cancel import cancel_pipeline
 from pipelines.services.create import PipelineSpec, StageSpec, create_pipeline
 from pipelines.states import PipelineStatus, StageStatus
+from platform_site.common.errors import Conflict
+from platform_site.common.models import AuditEvent
 
 from . import builders
 from .conftest import Hands
@@ -68,3 +74,65 @@ def test_a_failed_stage_is_not_tried_again_once_a_running_one_is_cancelled(hands
     hands.until(runs)
 
     assert_ended_for_good(pipeline)
+
+
+def chain(count: int, *, start: bool) -> Pipeline:
+    """Two stages that need nothing, and the others below the first of them."""
+    stages = [StageSpec("first", "noop"), StageSpec("beside", "noop")]
+    stages += [StageSpec(f"s{at}", "noop", {}, ("first",)) for at in range(count - 2)]
+    return create_pipeline(user=builders.person(), spec=PipelineSpec(name="many", stages=stages), start=start)
+
+
+@pytest.mark.parametrize("start", [True, False], ids=["started", "never started"])
+def test_three_hundred_waiting_stages_end_together(machine: Host, start: bool) -> None:
+    pipeline = chain(300, start=start)
+    before = dict(Stage.objects.filter(pipeline=pipeline).values_list("pk", "status"))
+    assert Counter(before.values()) == ({"queued": 2, "pending": 298} if start else {"pending": 300})
+
+    with CaptureQueriesContext(connection) as asked:
+        cancel_pipeline(pipeline.pk, user=builders.person())
+
+    assert len(asked) < 40
+    pipeline.refresh_from_db()
+    assert pipeline.status == PipelineStatus.CANCELLED
+    assert pipeline.completed_at is not None
+    assert set(statuses(pipeline).values()) == {"cancelled"}
+    assert not Stage.objects.filter(pipeline=pipeline, completed_at=None).exists()
+    moved = Transition.objects.filter(pipeline=pipeline, to_status="cancelled")
+    of_stages = moved.exclude(stage=None).values_list("stage", "from_status", "actor")
+    assert sorted(of_stages) == sorted((stage, status, "bob") for stage, status in before.items())
+    assert moved.filter(stage=None).count() == 1
+    outcomes = Attempt.objects.filter(stage__pipeline=pipeline, completed_at__isnull=False).values_list("outcome")
+    assert list(outcomes) == [("cancelled",)] * (2 if start else 0)
+    assert AuditEvent.objects.filter(action="pipeline.cancel").count() == 1
+    with pytest.raises(Conflict, match="cancelled"):
+        cancel_pipeline(pipeline.pk, user=builders.person())
+
+
+def test_what_runs_is_asked_to_end_and_the_pipeline_ends_with_it(hands: Hands) -> None:
+    Host.objects.update(slots=1)
+    stages = [
+        StageSpec("t", "script", {"script": "import time; time.sleep(60)"}),
+        StageSpec("waits", "script", {"script": "pass"}, ("a",)),
+        StageSpec("below", "noop", {}, ("t",)),
+        StageSpec("a", "noop"),
+    ]
+    pipeline = create_pipeline(user=builders.person(), spec=PipelineSpec(name="graph", stages=stages), start=True)
+    runs = Stage.objects.get(pipeline=pipeline, name="t")
+    dispatch.dispatch()
+    launch.launch(hands.attempt(runs).id)
+    work(pipeline)
+    hands.until(runs, StageStatus.RUNNING)
+    assert statuses(pipeline) == {"t": "running", "waits": "queued", "below": "pending", "a": "completed"}
+
+    cancel_pipeline(pipeline.pk, user=builders.person())
+    pipeline.refresh_from_db()
+    assert pipeline.status == PipelineStatus.RUNNING
+    ended = {"waits": "cancelled", "below": "cancelled", "a": "completed"}
+    assert statuses(pipeline) == {"t": "cancelling", **ended}
+    cancel_pipeline(pipeline.pk, user=builders.person())  # to ask twice is no mistake
+
+    hands.until(runs)
+    pipeline.refresh_from_db()
+    assert pipeline.status == PipelineStatus.CANCELLED
+    assert statuses(pipeline) == {"t": "cancelled", **ended}
