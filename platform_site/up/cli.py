@@ -64,7 +64,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--port", metavar="N", help="port of the pages (8000)")
     parser.add_argument("--data", metavar="DIR", help="folder that holds all state (./var)")
     parser.add_argument("--no-demo", action="store_true", help="do not run the demo on first start")
-    parser.add_argument("--detach", action="store_true", help="return when all is set up, and leave it running")
+    parser.add_argument(
+        "--detach",
+        action="store_true",
+        help="return when all is set up and the demo of a first start has ended, and leave it running",
+    )
     return parser.parse_args(argv)
 
 
