@@ -1,5 +1,6 @@
 """What a row of each kind of dataset looks like. Pure: a row in, problems out."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -92,7 +93,7 @@ def evaluation(row: Mapping[str, Any], tally: Tally) -> Iterator[Fault]:
 
 def preference(row: Mapping[str, Any], tally: Tally) -> Iterator[Fault]:
     """`{"prompt", "chosen", "rejected"}`: each a text or a list of messages; the last two are answers to the first."""
-    fault = _prompt(row) or _answer(row, "chosen") or _answer(row, "rejected")
+    fault = _prompt(row) or _answer(row, "chosen") or _answer(row, "rejected") or _tools(row.get("tools"))
     if fault is not None:
         yield fault
     elif row["chosen"] == row["rejected"]:
@@ -123,6 +124,18 @@ def _prompt(row: Mapping[str, Any]) -> Fault | None:
     if fault is None and isinstance(prompt, list) and prompt[-1]["role"] not in ("user", "tool"):
         return Fault(gettext_noop("“prompt” must end with a message of the user or of a tool: with what is answered."))
     return fault
+
+
+def _tools(tools: object) -> Fault | None:
+    """What a chat template is given of them; None where there are none."""
+    if isinstance(tools, str):
+        try:
+            tools = json.loads(tools)
+        except (ValueError, RecursionError):
+            tools = ""
+    if tools is None or (isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools)):
+        return None
+    return Fault(gettext_noop("“tools” must be a list of objects, or the JSON text of one."))
 
 
 def _plain(prompt: str | list[dict[str, Any]]) -> Fault | None:

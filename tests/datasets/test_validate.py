@@ -159,6 +159,9 @@ def test_every_kind_that_there_is_can_be_checked():
         {"prompt": [{"role": "system", "content": "Add."}, USER], "chosen": "4", "rejected": [WRONG]},
         {"prompt": [USER, CALL, {"role": "tool", "content": "4"}], "chosen": "4", "rejected": "5"},
         {"prompt": "2+2?", "chosen": [CALL], "rejected": [WRONG]},
+        {"prompt": "2+2?", "chosen": "4", "rejected": "5", "tools": [{"type": "function"}]},
+        {"prompt": "2+2?", "chosen": "4", "rejected": "5", "tools": '[{"type": "function"}]'},
+        {"prompt": "2+2?", "chosen": "4", "rejected": "5", "tools": None},
     ],
 )
 def test_pairs_are_texts_or_messages(row):
@@ -193,6 +196,10 @@ def test_what_is_said_in_pairs_is_counted():
             "last message of “rejected” has no text",
         ),
         ({"prompt": [USER], "chosen": [{"role": "x", "content": "y"}], "rejected": [WRONG]}, "In “chosen”: The role"),
+        *(
+            ({"prompt": "2+2?", "chosen": "4", "rejected": "5", "tools": tools}, "“tools” must be a list of objects")
+            for tools in ("notalist", "", '{"type": "function"}', '["add"]', "[" * 100_000, {"type": "x"}, ["add"], 1)
+        ),
     ],
 )
 def test_a_wrong_pair_is_named(row, part):

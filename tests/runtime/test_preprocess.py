@@ -37,6 +37,10 @@ def item(question: str, answer: str, **extra: Any) -> bytes:
     return json.dumps({"question": question, "answer": answer, **extra}).encode()
 
 
+def pair(**extra: Any) -> bytes:
+    return json.dumps({"prompt": "1+1?", "chosen": "2", "rejected": "3", **extra}).encode()
+
+
 class Work:
     """An attempt's folder with an input and a task."""
 
@@ -270,6 +274,8 @@ LINE = (
 @example(content=b'{"messages":' + b" " * MAX_LINE + b"1}\n" + line("1", "2"), kind="sft", clean=True, fraction=0.0)
 @example(content=b'{"prompt":" 1+1? ","chosen":"2","rejected":" 2"}', kind="preference", clean=True, fraction=0.0)
 @example(content=b'{"prompt":" 1+1? ","chosen":"2","rejected":"3"}', kind="preference", clean=True, fraction=0.0)
+@example(content=pair(tools="notalist"), kind="preference", clean=True, fraction=0.0)
+@example(content=pair(tools=' [{"type":"function"}]'), kind="preference", clean=True, fraction=0.0)
 @example(content=b'{"prompt":[{"role":"user","content":"a"}],"answer":1.5}', kind="prompts", clean=False, fraction=0.0)
 @example(content=b'{"prompt":[{"role":"user","content":"a","name":"b"}]}', kind="prompts", clean=False, fraction=0.0)
 @example(content=item(" 1+1? ", "2", messages="none") + b"\n" + item(" ", "2"), kind="eval", clean=True, fraction=0.0)

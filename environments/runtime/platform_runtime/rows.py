@@ -199,6 +199,7 @@ def check_preference(row: Row) -> None:
             _check_answer(name, row[name])
     if row["chosen"] == row["rejected"]:
         raise BadRowError("“chosen” and “rejected” are the same")
+    _check_tools(row.get("tools"))
 
 
 def check_prompts(row: Row) -> None:
@@ -217,6 +218,16 @@ def _check_prompt(row: Row) -> None:
     _check_said("prompt", prompt)
     if isinstance(prompt, list) and prompt[-1]["role"] not in ("user", "tool"):
         raise BadRowError("“prompt” does not end with a message of the user or of a tool")
+
+
+def _check_tools(tools: object) -> None:
+    if isinstance(tools, str):
+        try:
+            tools = json.loads(tools)
+        except (ValueError, RecursionError):
+            tools = ""
+    if tools is not None and not (isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools)):
+        raise BadRowError("“tools” is neither a list of objects nor the JSON text of one")
 
 
 def _check_plain(prompt: str | list[dict[str, Any]]) -> None:
