@@ -85,17 +85,13 @@ class Above:
         """Raises ValueError unless `faults` is empty."""
         self._names = order(nodes)
         needs = {node.name: node.needs for node in nodes}
-        self._bit = {name: 1 << at for at, name in enumerate(self._names)}
+        bit = {name: 1 << at for at, name in enumerate(self._names)}
         self._above: dict[str, int] = {}
         for name in self._names:
             found = 0
             for need in needs[name]:
-                found |= self._above[need] | self._bit[need]
+                found |= self._above[need] | bit[need]
             self._above[name] = found
-
-    def holds(self, other: str, name: str) -> bool:
-        """Whether `name` needs `other`. Nobody needs a node that is not there."""
-        return bool(self._bit.get(other, 0) & self._above[name])
 
     def of(self, name: str) -> list[str]:
         """Everything that `name` needs, in their order."""

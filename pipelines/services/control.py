@@ -11,7 +11,9 @@ from pipelines import graph
 from pipelines.kinds import kind_of
 from pipelines.messages import send_dispatch
 from pipelines.models import Pipeline, Stage
+from pipelines.services import find
 from pipelines.services.advance import advance
+from pipelines.services.params import param_problems
 from pipelines.states import PIPELINE_TERMINAL, PipelineEvent, PipelineStatus, StageEvent, StageStatus
 from pipelines.transitions import move_pipeline, move_stage
 from platform_site.common import audit
@@ -95,15 +97,15 @@ def retry_stage(stage: Stage, *, user: User, params: dict[str, Any] | None = Non
 
 
 def _change(stage: Stage, params: dict[str, Any], user: User, above: Mapping[str, str]) -> None:
-    kind = kind_of(stage.kind)
     wanted = {**stage.params, **params}
-    wrong = kind.problems(wanted, user) | kind.misplaced(wanted, above)
+    wrong = param_problems(user, stage.kind, wanted, above)
     if wrong:
         name, told = next(iter(wrong.items()))
-        raise Invalid(f"params.{name}: {told}", {f"params.{key}": text for key, text in wrong.items()})
+        raise Invalid(f"{name}: {told}", wrong)
     stage.params = wanted
-    stage.save(update_fields=["params"])
-    kind.attach(stage, user)
+    stage.host = find.host(user, wanted.get("host"))
+    stage.save(update_fields=["params", "host"])
+    kind_of(stage.kind).attach(stage, user)
 
 
 def _reopen(pipeline: Pipeline, stages: list[Stage], user: User) -> None:

@@ -13,9 +13,9 @@ from pipelines.kinds import kind_of, names
 from pipelines.models import Pipeline, Stage
 from pipelines.services import find
 from pipelines.services.control import start_pipeline
-from pipelines.templating import malformed, references
+from pipelines.services.params import param_problems
 from platform_site.common import audit
-from platform_site.common.errors import Invalid, PlatformError
+from platform_site.common.errors import Invalid
 from platform_site.common.models import Project, User
 from platform_site.common.queues import STAGE_QUEUES
 from platform_site.common.selectors import projects_for
@@ -85,22 +85,9 @@ def problems(user: User, spec: PipelineSpec) -> dict[str, str]:
                 "known": ", ".join(names())
             }
             continue
-        for reference in references(stage.params):
-            if above is not None and not above.holds(reference.stage, stage.name):
-                found[f"{here}.params.{reference.where}"] = _(
-                    "Stage %(name)s is not one that this stage depends on."
-                ) % {"name": reference.stage}
-        for where in malformed(stage.params):
-            found[f"{here}.params.{where}"] = _("Only {{ stages.NAME.result.KEY }} can stand in double braces.")
-        try:
-            find.host(user, stage.params.get("host"))
-            kind = kind_of(stage.task)
-            wrong = kind.problems(stage.params, user)
-            if above is not None:
-                wrong |= kind.misplaced(stage.params, {name: task_of[name] for name in above.of(stage.name)})
-        except PlatformError as error:
-            wrong = {name: " ".join(told) for name, told in error.fields.items()} or {"": error.message}
-        found |= {f"{here}.params.{name}".rstrip("."): told for name, told in wrong.items()}
+        needed = None if above is None else {name: task_of[name] for name in above.of(stage.name)}
+        wrong = param_problems(user, stage.task, stage.params, needed)
+        found |= {f"{here}.{name}": told for name, told in wrong.items()}
     return found
 
 
