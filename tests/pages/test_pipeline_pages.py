@@ -246,6 +246,17 @@ def test_a_failed_pipeline_tells_why_and_shows_the_stage_that_failed(alice: Clie
     assert alice.get(f"/pipelines/{broken.pk}/?stage=first").context["chosen"].name == "first"
 
 
+def test_a_result_is_shown_without_what_is_empty_and_without_the_log(alice: Client, tmp_path: Path) -> None:
+    nothing: dict[str, Any] = {"metrics": {}, "checkpoints": [], "ray_job_id": None, "logs_tail": "step 1\nKilled"}
+    made = world.pipeline("Ends", noop("a", result={**nothing, "final_step": 0, "mode": "process"}), root=tmp_path)
+    page = f"/pipelines/{made.pk}/?stage=a"
+    assert '<pre class="values" tabindex="0">final_step = 0\nmode = process</pre>' in text(alice, page)
+    told = alice.get(f"/api/v1/pipelines/{made.pk}/status/").json()
+    assert [stage["result"] for stage in told["stages"]] == [{**nothing, "final_step": 0, "mode": "process"}]
+    Stage.objects.filter(pipeline=made).update(params={}, result=nothing)
+    assert '<pre class="values"' not in text(alice, page)
+
+
 def test_start_pause_resume_and_cancel_by_the_pages(alice: Client, tmp_path: Path) -> None:
     made = world.pipeline("Mine", noop("a"), root=tmp_path, start=False, work=False)
     for action, status in (("start", "running"), ("pause", "paused"), ("resume", "running"), ("cancel", "cancelled")):
