@@ -22,6 +22,8 @@ from platform_site.common.selectors import projects_for
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 MOST_STAGES: Final = 500
+MOST_EDGES: Final = 10_000
+"""With 60,000 of them each move of the pipeline held the database for seconds."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,13 @@ def problems(user: User, spec: PipelineSpec) -> dict[str, str]:
     if len(spec.stages) > MOST_STAGES:
         told = _("A pipeline has at most %(most)s stages; this one has %(count)s. Make several pipelines of it.")
         return {"stages": told % {"most": MOST_STAGES, "count": len(spec.stages)}}
+    edges = sum(len(stage.depends_on) for stage in spec.stages)
+    if edges > MOST_EDGES:
+        told = _(
+            "The stages of a pipeline may need each other %(most)s times at most; here it is %(count)s. Put a stage "
+            "that does nothing between two groups of which each needs all of the other."
+        )
+        return {"stages": told % {"most": MOST_EDGES, "count": edges}}
     found = _graph_problems(spec.stages)
     # Who stands above whom can be told of a sound graph alone.
     above = None if found else graph.Above(_nodes(spec.stages))
