@@ -194,9 +194,10 @@ def test_what_the_platform_sets_counts_for_nothing_and_says_who_sets_it(key, val
     checked = check(recipe({key: value}), dataset=dataset())
     assert checked.valid
     assert [warning.key for warning in checked.warnings if "sets it" in warning.message] == [key]
-    assert compile_recipe(recipe({key: value}), dataset(), place()).config == compile_recipe(
-        recipe(), dataset(), place()
-    ).config
+    assert (
+        compile_recipe(recipe({key: value}), dataset(), place()).config
+        == compile_recipe(recipe(), dataset(), place()).config
+    )
 
 
 ADMINS = [
