@@ -132,8 +132,8 @@ def figures(places: Iterable[Place]) -> Figures:
             rewards.append(place.reward)
     if not rewards:
         return Figures(samples, len(groups), None, None, None)
-    # Divided first: the sum of large rewards may be no number any more.
-    mean = math.fsum(reward / len(rewards) for reward in rewards)
+    # Divided first: the sum of large rewards may be no number any more. Not by fsum, which refuses the largest.
+    mean = sum(reward / len(rewards) for reward in rewards)
     low, high = min(rewards), max(rewards)
     return Figures(samples, len(groups), low, min(max(mean, low), high), high)
 

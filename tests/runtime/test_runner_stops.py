@@ -29,7 +29,7 @@ time.sleep(60)
 # As Ray does it: out of the group, out of the family, and here even out of the launch token.
 LEAVES_DAEMONS = """
 import os, subprocess, sys, time
-for argv in (["/bin/sleep", "61"], ["/usr/bin/env", "-i", "/bin/sleep", "62"]):
+for argv in (["/bin/sleep", "{first}"], ["/usr/bin/env", "-i", "/bin/sleep", "{second}"]):
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
@@ -39,6 +39,14 @@ for argv in (["/bin/sleep", "61"], ["/usr/bin/env", "-i", "/bin/sleep", "62"]):
 print("up")
 time.sleep(float(sys.argv[1]) if len(sys.argv) > 1 else {seconds})
 """
+
+
+# Other tests, in other processes, look for sleepers of their own at the same time.
+DAEMONS = (f"61.{os.getpid()}", f"62.{os.getpid()}")
+
+
+def leaves_daemons(seconds: float) -> str:
+    return LEAVES_DAEMONS.format(seconds=seconds, first=DAEMONS[0], second=DAEMONS[1])
 
 
 def sleepers(*seconds: str) -> list[int]:
@@ -77,14 +85,14 @@ def test_a_command_that_ignores_term_is_killed_after_the_grace(run_python: MakeR
 
 @pytest.mark.parametrize("how", ["stopped", "ended by itself"])
 def test_daemons_that_left_the_group_do_not_survive(run_python: MakeRun, how: str) -> None:
-    run = run_python(LEAVES_DAEMONS.format(seconds=0.3 if how == "ended by itself" else 60))
+    run = run_python(leaves_daemons(0.3 if how == "ended by itself" else 60))
     run.says("up")
-    until(lambda: len(sleepers("61", "62")) == 2)
+    until(lambda: len(sleepers(*DAEMONS)) == 2)
     if how == "stopped":
         reaper.stop(run.folder.path)
     ended = run.ended()
     assert ended.signal == (15 if how == "stopped" else None)
-    assert sleepers("61", "62") == []
+    assert sleepers(*DAEMONS) == []
     assert "ended 2 process(es) that the command left running" in run.log
 
 
@@ -105,11 +113,11 @@ def test_a_stop_that_comes_at_once_is_not_lost(make_run: MakeRun) -> None:
 
 
 def test_killing_ends_runner_command_and_daemons(run_python: MakeRun) -> None:
-    run = run_python(LEAVES_DAEMONS.format(seconds=60))
+    run = run_python(leaves_daemons(60))
     run.says("up")
-    until(lambda: len(sleepers("61", "62")) == 2)
+    until(lambda: len(sleepers(*DAEMONS)) == 2)
     assert reaper.kill(run.folder.path) == []
-    assert sleepers("61", "62") == []
+    assert sleepers(*DAEMONS) == []
     seen = probe.probe_run(run.folder.path)
     assert (seen["runner_alive"], seen["child_alive"], seen["leftovers"], seen["exit"]) == (False, False, 0, None)
 
