@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from pipelines.recipes.spec import DatasetRef, Problem, gettext_noop
 from pipelines.recipes.trainers.base import Steps
+from pipelines.recipes.trainers.verl_sft.steps import enough_data
 from platform_runtime import rewards
 
 from . import ranges
@@ -61,7 +62,7 @@ def problems(settings: Mapping[str, Any], dataset: DatasetRef | None, processes:
     yield from _lengths(settings)
     yield from _rewards(settings)
     if dataset is not None:
-        yield from _enough_data(settings, dataset, processes)
+        yield from enough_data(settings, dataset, steps(settings, dataset.rows, processes))
 
 
 def warnings(settings: Mapping[str, Any]) -> Iterator[Problem]:
@@ -193,26 +194,4 @@ def _rewards(settings: Mapping[str, Any]) -> Iterator[Problem]:
     except rewards.RewardError as error:
         yield Problem(
             f"{REWARDS}.{error.key}", gettext_noop("The reward cannot be computed: %(why)s"), {"why": error.why}
-        )
-
-
-def _enough_data(settings: Mapping[str, Any], dataset: DatasetRef, processes: int) -> Iterator[Problem]:
-    planned = steps(settings, dataset.rows, processes)
-    if planned.per_epoch == 0:
-        yield Problem(
-            "data.train_batch_size",
-            gettext_noop("The dataset has %(rows)d rows, fewer than one batch of %(batch)d."),
-            {"rows": dataset.rows, "batch": settings["data.train_batch_size"]},
-        )
-        return
-    available = planned.per_epoch * settings["trainer.total_epochs"]
-    if planned.target > available:
-        yield Problem(
-            "trainer.total_training_steps",
-            gettext_noop(
-                "%(epochs)d epochs of this dataset have %(available)d steps: the run would end before step "
-                "%(target)d and leave no final checkpoint. Raise trainer.total_epochs."
-            ),
-            {"epochs": settings["trainer.total_epochs"], "available": available, "target": planned.target},
-            suggestion=str(available),
         )

@@ -37,7 +37,7 @@ def problems(settings: Mapping[str, Any], dataset: DatasetRef | None, processes:
     """Errors that arise from several keys together."""
     yield from _batches(settings, processes)
     if dataset is not None:
-        yield from _enough_data(settings, dataset, processes)
+        yield from enough_data(settings, dataset, steps(settings, dataset.rows, processes))
 
 
 def warnings(settings: Mapping[str, Any]) -> Iterator[Problem]:
@@ -96,8 +96,8 @@ def _batches(settings: Mapping[str, Any], processes: int) -> Iterator[Problem]:
         )
 
 
-def _enough_data(settings: Mapping[str, Any], dataset: DatasetRef, processes: int) -> Iterator[Problem]:
-    planned = steps(settings, dataset.rows, processes)
+def enough_data(settings: Mapping[str, Any], dataset: DatasetRef, planned: Steps) -> Iterator[Problem]:
+    """verl's trainers end with their data, whatever step they were to reach."""
     if planned.per_epoch == 0:
         yield Problem(
             "data.train_batch_size",
