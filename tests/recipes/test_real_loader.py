@@ -55,7 +55,7 @@ for path in sys.argv[1:]:
 @pytest.fixture(scope="module")
 def training_python():
     python = settings.TRAINING_PYTHON or str(Path(settings.CHECKOUT_DIR) / ".training" / "venv" / "bin" / "python")
-    if not os.access(python, os.X_OK):
+    if not os.access(python, os.X_OK) and not os.environ.get("CI"):
         pytest.skip("no training environment")
     return python
 
