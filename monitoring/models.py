@@ -7,6 +7,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from monitoring.diagnostics.core import Severity
+
 
 class Stream(models.Model):
     """The metrics of one training stage, over all its attempts. Shares its uuid with stage and job."""
@@ -17,6 +19,9 @@ class Stream(models.Model):
     rebased_version = models.PositiveBigIntegerField(
         default=0, help_text="Whoever read up to an older version must read the whole series again."
     )
+    algorithm = models.CharField(_("algorithm"), max_length=8, blank=True, help_text="Decides which rules read it.")
+    trainer = models.CharField(_("trainer"), max_length=8, blank=True)
+    recipe = models.CharField(_("recipe"), max_length=63, blank=True, help_text="Runs of one recipe teach thresholds.")
     names = models.JSONField(_("metric names"), default=list, blank=True, help_text="Sorted.")
     warnings = models.JSONField(_("warnings"), default=list, blank=True)
     target_step = models.PositiveBigIntegerField(_("target step"), null=True, blank=True)
@@ -28,6 +33,8 @@ class Stream(models.Model):
     anomaly_type = models.CharField(_("anomaly type"), max_length=64, blank=True)
     anomaly_message = models.TextField(_("anomaly message"), blank=True)
     anomaly_step = models.BigIntegerField(_("anomaly step"), null=True, blank=True)
+    health_score = models.PositiveSmallIntegerField(_("health"), null=True, blank=True, help_text="0 to 100.")
+    diagnosed_version = models.PositiveBigIntegerField(default=0, help_text="The version that changed findings last.")
     updated_at = models.DateTimeField(_("updated"), null=True, blank=True)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
@@ -167,3 +174,68 @@ class BadLine(models.Model):
 
     def __str__(self) -> str:
         return f"{self.segment_id}:{self.offset}"
+
+
+class Diagnosis(models.Model):
+    """How far the rules have read a stream, and what they remember of it.
+
+    `state` is that of `monitoring.diagnostics.engine`. `attempt` is the one whose steps were read last. Behind: there
+    are steps that have not been read. Stale: what was read has changed, and the run has to be read anew. `asked`
+    grows each time that is found, so that whoever reads anew knows what came meanwhile.
+    """
+
+    class Status(models.TextChoices):
+        CURRENT = "current", _("current")
+        BEHIND = "behind", _("behind")
+        STALE = "stale", _("stale")
+
+    stream = models.OneToOneField(Stream, on_delete=models.CASCADE, primary_key=True, related_name="diagnosis")
+    state = models.JSONField(default=dict, blank=True)
+    attempt = models.PositiveIntegerField(_("attempt"), default=1)
+    status = models.CharField(_("status"), max_length=8, choices=Status.choices, default=Status.CURRENT)
+    asked = models.PositiveBigIntegerField(default=0)
+    parts = models.JSONField(
+        _("parts of the health"), default=list, blank=True, help_text="[{rule, severity, points}], heaviest first."
+    )
+    took_s = models.FloatField(_("seconds of the last reading"), default=0.0)
+    read_at = models.DateTimeField(_("read anew"), null=True, blank=True)
+
+    class Meta:
+        verbose_name_plural = "diagnoses"
+
+    def __str__(self) -> str:
+        return str(self.stream_id)
+
+
+class Finding(models.Model):
+    """What a rule found in a window of steps, the worst of it. Open while it lasts.
+
+    `value` is a number, "NaN", "Infinity", "-Infinity" or a line of the log. `code` names the rule's message and
+    `params` fill it, so that it can be told in any language. Clipped: a later attempt went on from before it.
+    """
+
+    stream = models.ForeignKey(Stream, on_delete=models.CASCADE, related_name="findings", db_index=False)
+    attempt = models.PositiveIntegerField(_("attempt"))
+    rule = models.CharField(_("rule"), max_length=40)
+    metric = models.CharField(_("metric"), max_length=200, blank=True)
+    start_step = models.BigIntegerField(_("first step"))
+    end_step = models.BigIntegerField(_("last step"))
+    severity = models.PositiveSmallIntegerField(
+        _("severity"), choices=[(severity.value, severity.word) for severity in Severity]
+    )
+    value = models.JSONField(_("value"), null=True)
+    threshold = models.FloatField(_("threshold"), null=True)
+    code = models.CharField(max_length=40)
+    params = models.JSONField(default=dict, blank=True)
+    open = models.BooleanField(_("open"), default=True)
+    clipped = models.BooleanField(_("clipped"), default=False)
+    found_at = models.DateTimeField(_("found"), auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["-severity", "-open", "start_step", "pk"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["stream", "attempt", "rule", "metric", "start_step"], name="finding_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.stream_id} {self.rule}@{self.start_step}"

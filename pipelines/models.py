@@ -235,7 +235,6 @@ class Job(models.Model):
     target_step = models.PositiveBigIntegerField(_("target step"), null=True, blank=True)
     final_metrics = models.JSONField(_("final metrics"), default=dict, blank=True)
     final_step = models.BigIntegerField(_("final step"), null=True, blank=True)
-    health_score = models.PositiveSmallIntegerField(_("health"), null=True, blank=True)
     checkpoints = models.JSONField(_("checkpoints"), default=list, blank=True)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
@@ -244,6 +243,11 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def health_score(self) -> int | None:
+        """0 to 100; None before the first step was read."""
+        return self.stream.health_score
 
 
 class Transition(models.Model):

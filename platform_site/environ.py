@@ -6,6 +6,7 @@ Standard library only: the supervisor and `bin/up` read the same settings withou
 import base64
 import binascii
 import hashlib
+import math
 import os
 import secrets
 import tempfile
@@ -69,6 +70,16 @@ def seconds(text: str) -> float:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise ValueError(f"{text!r} is not a whole number of seconds")
     return float(text)
+
+
+def positive(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 < found < math.inf:
+        raise ValueError(f"{text!r} is not a number above 0")
+    return found
 
 
 def folder(text: str) -> Path:

@@ -44,6 +44,12 @@ FERNET_KEYS: list[str] = env.read("ANNEAL_FERNET_KEYS", [], environ.fernet_keys)
 FROZEN_AFTER_S: float = env.read("ANNEAL_FROZEN_AFTER_S", 1800.0, environ.seconds)
 """A run whose process has been stopped by a signal for so long is given up; 0: never."""
 
+STALL_FACTOR: float = env.read("ANNEAL_STALL_FACTOR", 6.0, environ.positive)
+STALL_AFTER_S: float = env.read("ANNEAL_STALL_AFTER_S", 1800.0, environ.seconds)
+"""A run stands still when no step has come for this factor times its median step, and for so many seconds."""
+KL_THRESHOLD: float = env.read("ANNEAL_KL_THRESHOLD", 1.0, environ.positive)
+"""Divergence from the reference model: a warning from here, an error from twice, critical from five times as much."""
+
 # --- Web --------------------------------------------------------------------------------------------------
 
 DEBUG = False

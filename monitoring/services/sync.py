@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from environments.transports import Transport
 from monitoring.models import BadLine, MetricRow, Segment, Stream
+from monitoring.services import diagnose
 from monitoring.store import lines, tables
 from platform_site.common import live
 
@@ -198,6 +199,7 @@ def _commit(
                     "anomaly_step": step.step,
                 }
         Stream.objects.filter(pk=stream.pk).update(**changes)
+        diagnose.read(stream, segment, steps)
         _announce(stream.pk, version)
     return written.new
 

@@ -10,11 +10,13 @@ from environments import training
 from environments.services.runtime_copy import ensure_runtime
 from environments.transports import Transport
 from monitoring import selectors as monitoring
+from monitoring.diagnostics.core import GRPO, GSPO
 from monitoring.models import Stream
+from monitoring.services.diagnose import refresh
 from monitoring.services.rollouts import LAST_LOOK, index_rollouts
 from monitoring.services.sync import open_segment, sync_stream
 from pipelines.folders import models_folder, rollouts_folder, run_folder
-from pipelines.models import Attempt, Job, Stage
+from pipelines.models import Attempt, Job, RecipeRevision, Stage
 from pipelines.recipe_selectors import spec_of
 from pipelines.recipes.compiler import compile_recipe
 from pipelines.recipes.spec import Place, RecipeError
@@ -32,6 +34,7 @@ from .logs import last_error, tail
 STOP_GRACE_S = 15.0
 
 
+LOSS_MODE: Final = "actor_rollout_ref.actor.policy_loss.loss_mode"
 PARAMS: Final = frozenset({"recipe", "dataset", "host", "overrides"})
 
 
@@ -71,7 +74,14 @@ class TrainModel(RunnerKind):
             stage.params["dataset"] = f"{version.dataset.slug}@{version.number}"
         stage.save(update_fields=["params"])
         project = stage.pipeline.project
-        stream, _made = Stream.objects.get_or_create(id=stage.id, defaults={"project": project})
+        about = {
+            "algorithm": _algorithm(revision, stage.params),
+            "trainer": revision.recipe.trainer,
+            "recipe": revision.recipe.slug,
+        }
+        stream, _made = Stream.objects.update_or_create(
+            id=stage.id, defaults=about, create_defaults={**about, "project": project}
+        )
         Job.objects.update_or_create(
             id=stage.id,
             defaults={
@@ -130,6 +140,7 @@ class TrainModel(RunnerKind):
 
     def observe(self, stage: Stage, attempt: Attempt, transport: Transport) -> None:
         sync_stream(stage.id, transport)
+        refresh(stage.id)
         folder = rollouts_folder(attempt)
         unread = index_rollouts(stage.id, attempt.number, folder, transport)
         if unread and transport.stat(run_folder(attempt).exit) is not None:
@@ -188,6 +199,13 @@ class TrainModel(RunnerKind):
             final_step=verdict.result.get("final_step"),
             checkpoints=verdict.result.get("checkpoints", []),
         )
+
+
+def _algorithm(revision: RecipeRevision, params: dict[str, Any]) -> str:
+    """As the doctor's rules tell them apart."""
+    algorithm: str = revision.recipe.algorithm
+    settings = {**revision.params, **_overrides(params)}
+    return GSPO if algorithm == GRPO and settings.get(LOSS_MODE) == GSPO else algorithm
 
 
 def _overrides(params: dict[str, Any]) -> dict[str, Any]:

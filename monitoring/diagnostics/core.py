@@ -1,0 +1,146 @@
+"""The values that rules and the engine exchange. Frozen, and free of Django."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, ClassVar, Final, NamedTuple
+
+Value = int | float | str
+"""A number, or "NaN", "Infinity", "-Infinity"."""
+
+SFT: Final = "sft"
+DPO: Final = "dpo"
+GRPO: Final = "grpo"
+GSPO: Final = "gspo"
+"""GRPO with a ratio for whole answers: it clips otherwise than GRPO, and everything else holds for both."""
+BY_REWARD: Final = frozenset({GRPO, GSPO})
+BY_LOSS: Final = frozenset({SFT, DPO})
+ALL: Final = BY_REWARD | BY_LOSS
+
+
+EVERY_METRIC: Final = ("*",)
+"""For a rule that reads whatever is not finite."""
+EVERY_STEP: Final = ("",)
+"""For a rule that reads when steps come, and no metric."""
+
+
+def gettext_noop(text: str) -> str:
+    """Marks a sentence for the message catalogue. The layers that know a language translate it."""
+    return text
+
+
+class Severity(IntEnum):
+    INFO = 1
+    WARNING = 2
+    ERROR = 3
+    CRITICAL = 4
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+    @classmethod
+    def of(cls, word: str) -> "Severity":
+        return cls[word.upper()]
+
+
+class Sample(NamedTuple):
+    """One step as logged. `time` in seconds since the epoch by the trainer's clock."""
+
+    step: int
+    time: float | None
+    values: Mapping[str, Value]
+
+
+class Point(NamedTuple):
+    """One value of the metric that a rule reads, and all that was logged with it."""
+
+    step: int
+    value: Value
+    time: float | None
+    values: Mapping[str, Value]
+    metric: str
+
+
+class Mark(NamedTuple):
+    """A step at which a rule sees something wrong.
+
+    `value` and `threshold` are those that were compared; what is no number has no threshold. `code` names the rule's
+    message, `params` fill it beside `metric`, `step`, `value` and `threshold`; they have to fit into JSON.
+    """
+
+    step: int
+    severity: Severity
+    value: Value
+    threshold: float | None
+    code: str = "message"
+    params: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to try. `knob` names the parameter that would change it (see `knobs`), `times` or `to` how: by a factor,
+    or to a value."""
+
+    template: str
+    knob: str = ""
+    times: float | None = None
+    to: float | bool | None = None
+
+
+State = Any
+"""What a rule remembers of one metric: a frozen dataclass of its own, small and the same size at any step."""
+
+
+class Rule(ABC):
+    """One thing that goes wrong in training.
+
+    `aliases` are the metric's names, the preferred one first; EVERY_METRIC and EVERY_STEP stand alone. With `each`
+    every one that is logged is read, otherwise the first of them. `quiet` points without a mark end a finding.
+    `limits` are the thresholds, which settings and history may replace. `learns` names the limit that is learnt from
+    healthy runs, where there is one, and whether too much or too little is wrong: +1 or -1.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    why: ClassVar[str]
+    messages: ClassVar[Mapping[str, str]]
+    advice: ClassVar[Sequence[Advice]] = ()
+    algorithms: ClassVar[frozenset[str]] = ALL
+    aliases: ClassVar[Sequence[str]] = ()
+    each: ClassVar[bool] = False
+    quiet: ClassVar[int] = 5
+    limits: ClassVar[Mapping[str, float]] = {}
+    learns: ClassVar[tuple[str, int] | None] = None
+
+    @abstractmethod
+    def begin(self) -> State:
+        """Of a metric before its first step."""
+
+    @abstractmethod
+    def read(self, state: State, points: Sequence[Point], limits: Mapping[str, float]) -> tuple[State, list[Mark]]:
+        """What these points, ascending and newer than all before, show. `state` stays as it is: a new one is given
+        back."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A rule's marks at one metric that belong together: from where to where, and the worst of them."""
+
+    rule: str
+    metric: str
+    start_step: int
+    end_step: int
+    severity: Severity
+    value: Value
+    threshold: float | None
+    code: str = "message"
+    params: Mapping[str, Any] = field(default_factory=dict)
+    open: bool = True
+    silent: int = 0
+    """Points since the last mark."""
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        return self.rule, self.metric, self.start_step

@@ -1,0 +1,278 @@
+"""Read a run with the doctor's rules, and keep what they find.
+
+Each sync reads its new steps in its own transaction. What cannot be read so is left for `refresh`, which follows at
+once: many steps at a time, which would hold up the reading of files, and a past that has changed.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from itertools import groupby
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from monitoring import clip, selectors
+from monitoring.diagnostics import engine
+from monitoring.diagnostics.core import Finding as Found
+from monitoring.diagnostics.core import Sample, Severity
+from monitoring.diagnostics.health import health
+from monitoring.diagnostics.rules import RULES, rules_for
+from monitoring.models import Diagnosis, Finding, Segment, Stream
+from monitoring.services.thresholds import limits_for
+from monitoring.store.lines import Step
+from platform_site.common import live
+
+MOST_AT_ONCE: Final = 512
+"""Steps that a sync reads itself: some tens of milliseconds."""
+CHUNK: Final = 2000
+"""Rows that are in memory at a time."""
+SHARE: Final = 20
+"""Of the time since the last reading anew, at most one part in so many is spent on the next."""
+NOT_FROM_STEPS: Final = ("log_error", "stall")
+"""Rules whose findings come from elsewhere, and stay when the steps are read anew."""
+
+Key = tuple[int, str, str, int]
+"""Attempt, rule, metric, first step: what a finding of a stream is known by."""
+
+
+def read(stream: Stream, segment: Segment, steps: Mapping[int, Step]) -> None:
+    """New steps of a segment, in the transaction that brings them and holds the stream."""
+    diagnosis = Diagnosis.objects.filter(stream=stream).first() or Diagnosis(
+        stream=stream, attempt=segment.attempt, state=engine.State().to_json()
+    )
+    if diagnosis.status != Diagnosis.Status.CURRENT or len(steps) > MOST_AT_ONCE:
+        # Steps to come are read from the database. One that lies before others may be among these.
+        _leave(diagnosis, diagnosis.status if diagnosis.status == Diagnosis.Status.STALE else Diagnosis.Status.BEHIND)
+        return
+    state = _state_for(diagnosis, segment, rules_for(stream.algorithm))
+    if state is None:
+        _leave(diagnosis, Diagnosis.Status.STALE)
+        return
+    samples = [Sample(step.step, step.time, step.values) for _, step in sorted(steps.items())]
+    seen = engine.advance(state, samples, rules_for(stream.algorithm), limits_for(stream))
+    if seen.late:
+        diagnosis.status = Diagnosis.Status.STALE
+        diagnosis.asked += 1
+    diagnosis.state, diagnosis.attempt = seen.state.to_json(), segment.attempt
+    changed = _keep(stream.pk, segment.attempt, seen.findings)
+    changed |= _over(stream.pk, segment.attempt)
+    _settle(stream.pk, diagnosis, changed=changed)
+
+
+def refresh(stream_id: UUID) -> bool:
+    """Catch up where a sync could not; whether there was anything to do. Takes its time, outside transactions.
+
+    What has to be read anew again and again (a trainer that goes back with every step) is read ever more seldom.
+    """
+    diagnosis = Diagnosis.objects.filter(stream_id=stream_id).exclude(status=Diagnosis.Status.CURRENT).first()
+    if diagnosis is None:
+        return False
+    anew = diagnosis.status == Diagnosis.Status.STALE
+    if anew and diagnosis.read_at is not None:
+        due = diagnosis.read_at + timedelta(seconds=SHARE * diagnosis.took_s)
+        if timezone.now() < due:
+            return False
+    _read_all(stream_id, anew=anew)
+    return True
+
+
+def diagnose(stream_id: UUID) -> None:
+    """Read the whole run anew, from its first step."""
+    _read_all(stream_id, anew=True)
+
+
+def keep_one(stream_id: UUID, attempt: int, found: Found) -> None:
+    """A finding that comes from elsewhere than from steps: from the log, or the clock."""
+    with transaction.atomic():
+        stream = Stream.objects.select_for_update().get(pk=stream_id)
+        diagnosis, _made = Diagnosis.objects.get_or_create(
+            stream=stream, defaults={"attempt": attempt, "state": engine.State().to_json()}
+        )
+        if not _keep(stream_id, attempt, [found]):
+            return
+        Stream.objects.filter(pk=stream_id).update(version=F("version") + 1)
+        _settle(stream_id, diagnosis, changed=True)
+        _announce(stream_id)
+
+
+def _state_for(diagnosis: Diagnosis, segment: Segment, rules: Mapping[str, Any]) -> engine.State | None:
+    """What the steps of this segment go on from; None where that has to be worked out anew."""
+    state = engine.State.from_json(diagnosis.state, rules)
+    if state is None or segment.attempt < diagnosis.attempt:
+        return None
+    if segment.attempt == diagnosis.attempt:
+        return state
+    if segment.resumed_from is not None and segment.resumed_from < state.upto:
+        return None
+    _clip(segment.stream_id, segment)
+    return engine.cut(state) if segment.resumed_from is not None else engine.State()
+
+
+def _clip(stream_id: UUID, segment: Segment) -> bool:
+    """An attempt began: what was found before has ended, and counts up to where it goes on from."""
+    before = Finding.objects.filter(stream_id=stream_id, attempt__lt=segment.attempt, clipped=False)
+    start = -1 if segment.resumed_from is None else segment.resumed_from
+    ended = before.filter(open=True).update(open=False)
+    return bool(before.filter(start_step__gt=start).update(clipped=True) or ended)
+
+
+def _read_all(stream_id: UUID, *, anew: bool) -> None:
+    began = time.monotonic()
+    stream = Stream.objects.get(pk=stream_id)
+    diagnosis, _made = Diagnosis.objects.get_or_create(stream=stream, defaults={"state": engine.State().to_json()})
+    reading = _Reading(stream, diagnosis, anew=anew)
+    reading.read(selectors.segments(stream_id))
+    with transaction.atomic():
+        stream = Stream.objects.select_for_update().get(pk=stream_id)
+        segments = selectors.segments(stream_id)
+        # What came while we read is little by now.
+        reading.read(segments)
+        now = Diagnosis.objects.get(pk=diagnosis.pk)
+        changed = reading.keep(segments)
+        now.state, now.attempt = reading.state.to_json(), reading.attempt
+        # Whatever changed meanwhile is read at the next look.
+        now.status = Diagnosis.Status.CURRENT if now.asked == diagnosis.asked else Diagnosis.Status.STALE
+        if anew:
+            now.took_s, now.read_at = time.monotonic() - began, timezone.now()
+        Stream.objects.filter(pk=stream_id).update(version=F("version") + 1)
+        _settle(stream_id, now, changed=changed)
+        _announce(stream_id)
+
+
+class _Reading:
+    """One reading of the canonical series: from its beginning, or from where the diagnosis stands."""
+
+    def __init__(self, stream: Stream, diagnosis: Diagnosis, *, anew: bool) -> None:
+        self.rules = rules_for(stream.algorithm)
+        self.limits = limits_for(stream)
+        state = None if anew else engine.State.from_json(diagnosis.state, self.rules)
+        self.anew = anew or state is None
+        self.state = state or engine.State()
+        self.attempt = 0 if self.anew else diagnosis.attempt
+        self.found: dict[Key, Found] = {}
+
+    def read(self, segments: Sequence[Segment]) -> None:
+        for attempt, samples in _samples(segments, self.state.upto + 1):
+            if attempt != self.attempt:
+                self.state = engine.cut(self.state)
+                self.found = {key: _closed(found) for key, found in self.found.items()}
+                self.attempt = attempt
+            seen = engine.advance(self.state, samples, self.rules, self.limits)
+            self.state = seen.state
+            self.found |= {(attempt, *finding.key): finding for finding in seen.findings}
+
+    def keep(self, segments: Sequence[Segment]) -> bool:
+        stream_id = segments[0].stream_id if segments else None
+        if stream_id is None:
+            return False
+        changed = False
+        for segment in segments[1:]:
+            changed |= _clip(stream_id, segment)
+        if self.anew:
+            known = Finding.objects.filter(stream_id=stream_id, clipped=False).exclude(rule__in=NOT_FROM_STEPS)
+            gone = [row.pk for row in known if (row.attempt, row.rule, row.metric, row.start_step) not in self.found]
+            changed |= bool(Finding.objects.filter(pk__in=gone).delete()[0])
+        for attempt, keys in groupby(sorted(self.found), key=lambda key: key[0]):
+            changed |= _keep(stream_id, attempt, [self.found[key] for key in keys])
+        return changed
+
+
+def _closed(found: Found) -> Found:
+    return Found(**{**asdict(found), "open": False})
+
+
+def _samples(segments: Sequence[Segment], first: int) -> Iterator[tuple[int, list[Sample]]]:
+    """The canonical series from a step on, so many rows at a time, by attempt."""
+    for part in clip.within(selectors.parts_of(segments), first, None):
+        low = part.low
+        while low <= part.high:
+            rows = selectors.rows(segments, start_step=low, end_step=part.high, attempt=part.attempt, limit=CHUNK)
+            if not rows:
+                break
+            yield part.attempt, [Sample(row.step, row.time, row.values) for row in rows]
+            low = rows[-1].step + 1
+
+
+def _keep(stream_id: UUID, attempt: int, findings: Iterable[Found]) -> bool:
+    """Write findings as they stand now, each once; whether anything changed that people see."""
+    findings = list(findings)
+    if not findings:
+        return False
+    Finding.objects.bulk_create(
+        [
+            Finding(
+                stream_id=stream_id,
+                attempt=attempt,
+                rule=found.rule,
+                metric=found.metric,
+                start_step=found.start_step,
+                end_step=found.end_step,
+                severity=found.severity,
+                value=found.value,
+                threshold=found.threshold,
+                code=found.code,
+                params=dict(found.params),
+                open=found.open,
+            )
+            for found in findings
+        ],
+        update_conflicts=True,
+        unique_fields=["stream", "attempt", "rule", "metric", "start_step"],
+        update_fields=["end_step", "severity", "value", "threshold", "code", "params", "open"],
+        batch_size=200,
+    )
+    return True
+
+
+def _over(stream_id: UUID, attempt: int) -> bool:
+    """A step has come: nothing stands still any more."""
+    return bool(
+        Finding.objects.filter(stream_id=stream_id, rule="stall", attempt=attempt, open=True).update(open=False)
+    )
+
+
+def _leave(diagnosis: Diagnosis, status: str) -> None:
+    diagnosis.status = status
+    diagnosis.asked += 1
+    diagnosis.save()
+
+
+def _settle(stream_id: UUID, diagnosis: Diagnosis, *, changed: bool) -> None:
+    """The health that the findings come to, with the diagnosis itself."""
+    stream = Stream.objects.only("version", "last_step").get(pk=stream_id)
+    told = health(_active(stream_id), stream.last_step or 0)
+    diagnosis.parts = [
+        {"rule": part.rule, "severity": part.severity.word, "points": part.points} for part in told.parts
+    ]
+    diagnosis.save()
+    update: dict[str, Any] = {"health_score": told.score}
+    if changed:
+        update["diagnosed_version"] = stream.version
+    Stream.objects.filter(pk=stream_id).update(**update)
+
+
+def _active(stream_id: UUID) -> list[Found]:
+    rows = Finding.objects.filter(stream_id=stream_id, clipped=False)
+    return [
+        Found(
+            row.rule, row.metric, row.start_step, row.end_step, Severity(row.severity), row.value, None, open=row.open
+        )
+        for row in rows.only("rule", "metric", "start_step", "end_step", "severity", "value", "open")
+        if row.rule in RULES
+    ]
+
+
+def _announce(stream_id: UUID) -> None:
+    version = Stream.objects.values_list("version", flat=True).get(pk=stream_id)
+    live.push_on_commit(f"stream.{stream_id}", stream=str(stream_id), version=version)
+
+
+def critical(stream_id: UUID, attempt: int) -> Finding | None:
+    """The first critical finding of an attempt."""
+    found = Finding.objects.filter(Q(severity=Severity.CRITICAL), stream_id=stream_id, attempt=attempt, clipped=False)
+    return found.order_by("start_step", "pk").first()
