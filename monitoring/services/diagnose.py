@@ -22,6 +22,7 @@ from monitoring.diagnostics.core import Finding as Found
 from monitoring.diagnostics.core import Sample, Severity
 from monitoring.diagnostics.health import health
 from monitoring.diagnostics.rules import RULES, rules_for
+from monitoring.diagnostics.rules.stall import RULE as STALL
 from monitoring.models import Diagnosis, Finding, Segment, Stream
 from monitoring.services.thresholds import limits_for
 from monitoring.store.lines import Step
@@ -60,8 +61,7 @@ def read(stream: Stream, segment: Segment, steps: Mapping[int, Step]) -> None:
         diagnosis.asked += 1
     diagnosis.state, diagnosis.attempt = seen.state.to_json(), segment.attempt
     changed = _keep(stream.pk, segment.attempt, seen.findings)
-    changed |= _over(stream.pk, segment.attempt)
-    _settle(stream.pk, diagnosis, changed=changed)
+    _settle(stream, diagnosis, seen.state.upto, changed=changed)
 
 
 def refresh(stream_id: UUID) -> bool:
@@ -96,7 +96,7 @@ def keep_one(stream_id: UUID, attempt: int, found: Found) -> None:
         if not _keep(stream_id, attempt, [found]):
             return
         Stream.objects.filter(pk=stream_id).update(version=F("version") + 1)
-        _settle(stream_id, diagnosis, changed=True)
+        _settle(stream, diagnosis, stream.last_step or 0, changed=True)
         _announce(stream_id)
 
 
@@ -140,7 +140,7 @@ def _read_all(stream_id: UUID, *, anew: bool) -> None:
         if anew:
             now.took_s, now.read_at = time.monotonic() - began, timezone.now()
         Stream.objects.filter(pk=stream_id).update(version=F("version") + 1)
-        _settle(stream_id, now, changed=changed)
+        _settle(stream, now, reading.state.upto, changed=changed)
         _announce(stream_id)
 
 
@@ -229,31 +229,29 @@ def _keep(stream_id: UUID, attempt: int, findings: Iterable[Found]) -> bool:
     return True
 
 
-def _over(stream_id: UUID, attempt: int) -> bool:
-    """A step has come: nothing stands still any more."""
-    return bool(
-        Finding.objects.filter(stream_id=stream_id, rule="stall", attempt=attempt, open=True).update(open=False)
-    )
-
-
 def _leave(diagnosis: Diagnosis, status: str) -> None:
     diagnosis.status = status
     diagnosis.asked += 1
     diagnosis.save()
 
 
-def _settle(stream_id: UUID, diagnosis: Diagnosis, *, changed: bool) -> None:
+def _settle(stream: Stream, diagnosis: Diagnosis, last_step: int, *, changed: bool) -> None:
     """The health that the findings come to, with the diagnosis itself."""
-    stream = Stream.objects.only("version", "last_step").get(pk=stream_id)
-    told = health(_active(stream_id), stream.last_step or 0)
+    findings = _active(stream.pk)
+    for found in findings:
+        if found.rule == STALL.name and found.open and found.end_step < last_step:
+            # A step has come: nothing stands still any more.
+            Finding.objects.filter(stream=stream, rule=found.rule, open=True).update(open=False)
+            changed = True
+    told = health(findings, last_step)
     diagnosis.parts = [
         {"rule": part.rule, "severity": part.severity.word, "points": part.points} for part in told.parts
     ]
     diagnosis.save()
-    update: dict[str, Any] = {"health_score": told.score}
     if changed:
-        update["diagnosed_version"] = stream.version
-    Stream.objects.filter(pk=stream_id).update(**update)
+        Stream.objects.filter(pk=stream.pk).update(health_score=told.score, diagnosed_version=F("version"))
+    elif told.score != stream.health_score:
+        Stream.objects.filter(pk=stream.pk).update(health_score=told.score)
 
 
 def _active(stream_id: UUID) -> list[Found]:

@@ -20,6 +20,7 @@ from django.utils.translation import gettext as _
 
 from environments.models import Host
 from environments.transports import Transport, TransportError, Unreachable, for_host
+from monitoring.services.diagnose import refresh
 from monitoring.services.sync import SyncResult, sync_stream
 from pipelines.decide import Decision, Seen, decide
 from pipelines.kinds import Verdict, is_inline, runner_kind
@@ -80,7 +81,9 @@ def sync_now(stage_id: UUID) -> SyncResult:
     if attempt is None or attempt.host is None:
         raise Conflict(_("The run has not started yet: there is nothing to read."))
     try:
-        return sync_stream(stage_id, for_host(attempt.host))
+        found = sync_stream(stage_id, for_host(attempt.host))
+        refresh(stage_id)
+        return found
     except TransportError as error:
         raise Conflict(
             _("Host %(host)s cannot be read: %(error)s") % {"host": attempt.host.name, "error": error}

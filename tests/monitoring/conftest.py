@@ -8,6 +8,7 @@ import pytest
 
 from environments.transports.local import LocalTransport
 from monitoring.models import Segment, Stream
+from monitoring.services.diagnose import refresh
 from monitoring.services.sync import SyncResult, open_segment, sync_stream
 from platform_site.common.models import Project
 
@@ -15,10 +16,10 @@ from platform_site.common.models import Project
 class Run:
     """Writes as a trainer does, and syncs as the platform does."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, algorithm: str = "") -> None:
         project, _ = Project.objects.get_or_create(slug="default", defaults={"name": "Default"})
         self.stream_id = uuid4()
-        Stream.objects.create(id=self.stream_id, project=project)
+        Stream.objects.create(id=self.stream_id, project=project, algorithm=algorithm)
         self.folder = folder
         self.transport = LocalTransport()
 
@@ -29,7 +30,9 @@ class Run:
         return path
 
     def sync(self) -> SyncResult:
-        return sync_stream(self.stream_id, self.transport)
+        found = sync_stream(self.stream_id, self.transport)
+        refresh(self.stream_id)
+        return found
 
     @property
     def stream(self) -> Stream:
@@ -40,8 +43,8 @@ class Run:
 
 
 @pytest.fixture
-def make_run(tmp_path: Path, db: None) -> Callable[[], Run]:
-    return lambda: Run(tmp_path / uuid4().hex)
+def make_run(tmp_path: Path, db: None) -> Callable[..., Run]:
+    return lambda algorithm="": Run(tmp_path / uuid4().hex, algorithm)
 
 
 @pytest.fixture

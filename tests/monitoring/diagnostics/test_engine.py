@@ -124,7 +124,7 @@ def test_rules_are_found_by_their_files() -> None:
 @pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.name)
 def test_a_rule_says_what_is_wrong_why_and_what_to_try(rule: object) -> None:
     told = RULES[rule.name]  # type: ignore[attr-defined]
-    assert told.title and told.why and told.messages and told.advice
+    assert all((told.title, told.why, told.messages, told.advice))
     assert told.learns is None or told.learns[0] in told.limits
 
 
