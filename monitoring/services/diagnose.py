@@ -13,7 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F
 from django.utils import timezone
 
 from monitoring import clip, selectors
@@ -268,9 +268,3 @@ def _active(stream_id: UUID) -> list[Found]:
 def _announce(stream_id: UUID) -> None:
     version = Stream.objects.values_list("version", flat=True).get(pk=stream_id)
     live.push_on_commit(f"stream.{stream_id}", stream=str(stream_id), version=version)
-
-
-def critical(stream_id: UUID, attempt: int) -> Finding | None:
-    """The first critical finding of an attempt."""
-    found = Finding.objects.filter(Q(severity=Severity.CRITICAL), stream_id=stream_id, attempt=attempt, clipped=False)
-    return found.order_by("start_step", "pk").first()

@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from monitoring.diagnostics.core import Finding as Found
 from monitoring.diagnostics.core import Severity
+from monitoring.finding_selectors import critical
 from monitoring.models import Diagnosis, Finding, Stream
 from monitoring.services import diagnose
 from monitoring.services.sync import open_segment, sync_stream
@@ -78,7 +79,7 @@ def test_a_value_that_is_no_number_keeps_its_word(grpo: Run) -> None:
     grpo.sync()
     row = Finding.objects.get()
     assert (row.rule, row.value, row.threshold, row.severity) == ("nan_inf", "NaN", None, Severity.CRITICAL)
-    assert diagnose.critical(grpo.stream_id, 1) == row
+    assert critical(grpo.stream_id, 1) == row
 
 
 def test_only_rules_of_the_algorithm_read_a_run(make_run: MakeRun) -> None:
@@ -141,11 +142,11 @@ def test_what_an_attempt_found_after_the_next_one_resumed_is_clipped(grpo: Run) 
     append(second, *kl(0.1, 0.1, first=4))
     grpo.sync()
     assert found(grpo, clipped=False) == [("kl_explosion", 2, 2, "error")]
-    assert diagnose.critical(grpo.stream_id, 2) is None
+    assert critical(grpo.stream_id, 2) is None
     append(second, *kl(8.0, first=6))
     grpo.sync()
     assert found(grpo, clipped=False)[-1] == ("kl_explosion", 6, 6, "critical")
-    assert diagnose.critical(grpo.stream_id, 2) is not None
+    assert critical(grpo.stream_id, 2) is not None
 
 
 def test_an_attempt_that_goes_on_where_the_last_one_ended_remembers_it(make_run: MakeRun) -> None:

@@ -24,7 +24,8 @@ def ran(user, name, loss=None, *, overrides=None, status="completed", health=Non
     job = submit_job(user=user, recipe=recipe, overrides=overrides or {}, name=name)
     Stage.objects.filter(pk=job.stage_id).update(status=status)
     final = {**({} if loss is None else {"train/loss": loss}), **metrics}
-    Job.objects.filter(pk=job.pk).update(final_metrics=final, health_score=health, final_step=48)
+    Job.objects.filter(pk=job.pk).update(final_metrics=final, final_step=48)
+    Stream.objects.filter(pk=job.pk).update(health_score=health)
     return job
 
 

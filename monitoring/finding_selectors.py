@@ -1,0 +1,81 @@
+"""What can be asked about the findings of a stream. Constant numbers of queries."""
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from monitoring.diagnostics.core import Severity
+from monitoring.diagnostics.health import grade
+from monitoring.diagnostics.rules import RULES
+from monitoring.models import Diagnosis, Finding, Stream
+from monitoring.told import Told, rule_title, severity_label, told
+
+MOST_SHOWN: Final = 100
+"""Findings on one page; the worst and the open ones come first."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a rule takes off the health."""
+
+    rule: str
+    title: str
+    severity: str
+    severity_label: str
+    points: int
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """All that the doctor says of a run. `score` is None before anything was read."""
+
+    score: int | None
+    grade: str
+    parts: tuple[Part, ...]
+    findings: tuple[Told, ...]
+    more: int
+
+    @property
+    def worst(self) -> Told | None:
+        """The worst of what lasts; a critical finding, which nothing repairs, also after it."""
+        lasting = [one for one in self.findings if one.finding.open or one.severity == "critical"]
+        return max(lasting, key=lambda one: one.finding.severity, default=None)
+
+
+def findings_of(stream_id: UUID) -> QuerySet[Finding]:
+    """Of the series as it counts, worst first."""
+    return Finding.objects.filter(stream_id=stream_id, clipped=False, rule__in=list(RULES))
+
+
+def checkup(stream: Stream) -> Checkup:
+    rows = list(findings_of(stream.pk)[: MOST_SHOWN + 1])
+    more = findings_of(stream.pk).count() - MOST_SHOWN if len(rows) > MOST_SHOWN else 0
+    return Checkup(
+        score=stream.health_score,
+        grade="" if stream.health_score is None else grade(stream.health_score),
+        parts=parts_of(stream.pk) if rows else (),
+        findings=tuple(told(row, stream) for row in rows[:MOST_SHOWN]),
+        more=more,
+    )
+
+
+def parts_of(stream_id: UUID) -> tuple[Part, ...]:
+    kept = Diagnosis.objects.filter(stream_id=stream_id).values_list("parts", flat=True).first() or []
+    return tuple(
+        Part(
+            part["rule"],
+            rule_title(part["rule"]),
+            part["severity"],
+            severity_label(Severity.of(part["severity"])),
+            part["points"],
+        )
+        for part in kept
+    )
+
+
+def critical(stream_id: UUID, attempt: int) -> Finding | None:
+    """The first critical finding of an attempt."""
+    found = findings_of(stream_id).filter(attempt=attempt, severity=Severity.CRITICAL)
+    return found.order_by("start_step", "pk").first()
