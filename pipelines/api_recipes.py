@@ -36,6 +36,9 @@ class RecipeSerializer(serializers.Serializer[Recipe]):
     params = serializers.DictField(help_text="Dotted key of the trainer -> literal value.")
     dataset = serializers.CharField(allow_null=True, help_text="Trained on unless a run names another.")
     description = serializers.CharField()
+    on_critical = serializers.ChoiceField(
+        choices=Recipe.OnCritical.choices, help_text="What a critical finding does to a run."
+    )
     is_template = serializers.BooleanField(help_text="Built in, and never changed.")
     derived_from = serializers.CharField(allow_null=True)
     revision = serializers.IntegerField()
@@ -55,6 +58,7 @@ class RecipeSerializer(serializers.Serializer[Recipe]):
             "params": newest.params,
             "dataset": newest.dataset.slug if newest.dataset else None,
             "description": recipe.description,
+            "on_critical": recipe.on_critical,
             "is_template": recipe.is_template,
             "derived_from": recipe.derived_from.slug if recipe.derived_from else None,
             "revision": newest.number,
@@ -81,6 +85,7 @@ class ContentSerializer(StrictSerializer):
 
     name = serializers.CharField(max_length=200)
     description = serializers.CharField(required=False, allow_blank=True, max_length=10_000)
+    on_critical = serializers.ChoiceField(choices=Recipe.OnCritical.choices, required=False)
     base_model = serializers.CharField(max_length=500)
     params = serializers.DictField(child=serializers.JSONField(allow_null=True), required=False)
     dataset = serializers.CharField(required=False, allow_null=True, max_length=80)
@@ -341,6 +346,7 @@ def _draft(given: dict[str, Any]) -> services.Draft:
         description=given.get("description", ""),
         dataset=given.get("dataset"),
         derived_from=given.get("derived_from"),
+        on_critical=given.get("on_critical", Recipe.OnCritical.STOP),
     )
 
 

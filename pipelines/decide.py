@@ -37,6 +37,7 @@ class Seen:
     claim_owner: "runner", "revoked" or "" when nobody claimed it. runner_alive: its pid, start time and boot id
     all match. since_sent_s, since_stop_s: None when never sent. running_s: None before it started. frozen_s: for how
     long a signal has kept it stopped, 0 when none does; frozen_after_s: from when on that is for ever, None for never.
+    condemned: the doctor found what nothing repairs, and the recipe says to stop then.
     """
 
     claim_owner: str
@@ -51,6 +52,7 @@ class Seen:
     stop_grace_s: float
     frozen_s: float = 0.0
     frozen_after_s: float | None = None
+    condemned: bool = False
 
     @classmethod
     def from_probe(cls, probe: dict[str, Any], **ages: Any) -> "Seen":
@@ -103,6 +105,8 @@ def _running(seen: Seen) -> Decision:
         return Decision.LOST
     if seen.since_stop_s is not None:
         return _overdue(seen)
+    if seen.condemned:
+        return Decision.STOP
     if seen.timeout_s is not None and seen.running_s is not None and seen.running_s > seen.timeout_s:
         return Decision.STOP
     if seen.frozen_after_s is not None and seen.frozen_s > seen.frozen_after_s:

@@ -22,12 +22,22 @@ class Recipe(models.Model):
         VERL = "verl", "verl"
         TRL = "trl", "TRL"
 
+    class OnCritical(models.TextChoices):
+        """What a critical finding does to a run."""
+
+        STOP = "stop", _("Stop the run, which has failed")
+        MARK = "mark", _("Let it run on; it has failed when it ends")
+        NOTIFY = "notify", _("Only tell")
+
     project = models.ForeignKey("common.Project", on_delete=models.PROTECT, related_name="recipes")
     slug = models.SlugField(_("slug"), max_length=63, unique=True)
     name = models.CharField(_("name"), max_length=200)
     algorithm = models.CharField(_("algorithm"), max_length=8, choices=Algorithm.choices)
     trainer = models.CharField(_("trainer"), max_length=8, choices=Trainer.choices, default=Trainer.VERL)
     description = models.TextField(_("description"), blank=True)
+    on_critical = models.CharField(
+        _("at a critical finding"), max_length=8, choices=OnCritical.choices, default=OnCritical.STOP
+    )
     is_template = models.BooleanField(_("built in"), default=False)
     derived_from = models.ForeignKey(
         "self",
@@ -236,6 +246,15 @@ class Job(models.Model):
     final_metrics = models.JSONField(_("final metrics"), default=dict, blank=True)
     final_step = models.BigIntegerField(_("final step"), null=True, blank=True)
     checkpoints = models.JSONField(_("checkpoints"), default=list, blank=True)
+    incident = models.ForeignKey(
+        "monitoring.Finding",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="runs",
+        verbose_name=_("answers to"),
+        help_text=_("The finding of another run that this one was started to do better than."),
+    )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     class Meta:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from django.http import QueryDict
 from django.utils.translation import gettext as _
 
+from .models import Recipe
 from .recipes import yaml_text
 from .recipes.diff import same
 from .recipes.fields import Field
@@ -19,7 +20,7 @@ from .recipes.trainers import TRAINERS, Rules, Trainer
 from .recipes.yaml_text import YamlProblem
 from .services.recipes import Draft
 
-PLAIN: Final = ("name", "slug", "description", "base_model", "dataset")
+PLAIN: Final = ("name", "slug", "description", "base_model", "dataset", "on_critical")
 SETTING: Final = "set:"
 """Stands before a setting's key in the names of controls."""
 
@@ -40,7 +41,7 @@ class Setting:
 
     @property
     def id(self) -> str:
-        return f"set-{self.field.key.replace('.', '-')}"
+        return field_id(self.field.key)
 
     @property
     def default(self) -> str:
@@ -92,7 +93,7 @@ class RecipeForm:
 
     def __init__(self, algorithm: str = SFT, trainer: str = VERL) -> None:
         self.algorithm, self.trainer = algorithm, trainer
-        self.plain = dict.fromkeys(PLAIN, "")
+        self.plain = dict.fromkeys(PLAIN, "") | {"on_critical": Recipe.OnCritical.STOP.value}
         self.yaml = ""
         self.whole = False
         self.errors: dict[str, list[str]] = {}
@@ -159,6 +160,7 @@ class RecipeForm:
             description=self.plain["description"],
             dataset=self.plain["dataset"] or None,
             derived_from=derived_from,
+            on_critical=self.plain["on_critical"],
         )
 
     def missing(self) -> None:
@@ -166,6 +168,8 @@ class RecipeForm:
         for name in ("name", "base_model"):
             if not self.plain[name]:
                 self.fail(name, _("This is needed."))
+        if self.plain["on_critical"] not in Recipe.OnCritical.values:
+            self.fail("on_critical", _("Choose one of these."))
 
     def place(self, fields: Mapping[str, Iterable[str]]) -> None:
         """Put what is wrong where it hurts: `name` or `params.KEY` -> sentences."""
@@ -195,6 +199,11 @@ def _sections(trainer: Trainer) -> list[Section]:
         Section(group.name, [Setting(one, leaves[one.key], trainer.rules) for one in group.fields])
         for group in trainer.groups
     ]
+
+
+def field_id(key: str) -> str:
+    """The control of a setting on the page."""
+    return f"set-{key.replace('.', '-')}"
 
 
 def further_keys(algorithm: str, trainer: str) -> list[str]:

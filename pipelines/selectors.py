@@ -6,10 +6,11 @@ from typing import Final
 from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
-from django.db.models import Count, Prefetch, Q, QuerySet
+from django.db.models import Count, Prefetch, Q, QuerySet, prefetch_related_objects
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from monitoring.finding_selectors import Checkup, checkup
 from monitoring.rollout_selectors import rolled_out
 from platform_site.common.errors import NotFound
 from platform_site.common.queues import STAGE_QUEUES
@@ -83,7 +84,12 @@ def jobs_for(user: Person) -> QuerySet[Job]:
     return (
         Job.objects.filter(project__in=projects_for(user))
         .select_related(
-            "stage__pipeline", "stage__host", "stream", "recipe_revision__recipe", "dataset_version__dataset"
+            "stage__pipeline",
+            "stage__host",
+            "stream",
+            "recipe_revision__recipe",
+            "dataset_version__dataset",
+            "incident",
         )
         .prefetch_related(_attempts("stage__attempts"), "stream__segments")
     )
@@ -93,6 +99,13 @@ def job_for(user: Person, job_id: UUID) -> Job:
     found = jobs_for(user).filter(pk=job_id).first()
     if found is None:
         raise NotFound(_("There is no such run."))
+    return found
+
+
+def checkup_of(job: Job) -> Checkup:
+    """What the doctor says of a run, with the runs that were started in answer to it."""
+    found = checkup(job.stream)
+    prefetch_related_objects([one.finding for one in found.findings], "runs")
     return found
 
 

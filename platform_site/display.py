@@ -124,3 +124,8 @@ def metric_value(value: object) -> str:
         mantissa, exponent = f"{value:.3e}".split("e")
         return f"{float(mantissa):g}e{int(exponent)}"
     return f"{value:.4g}"
+
+
+SEVERITY_SHAPES: Final = {"info": "queued", "warning": "lost", "error": "failed", "critical": "failed"}
+"""Severity -> drawing and colour; the word always stands beside it."""
+SEVERITY_TONES: Final = {"info": "wait", "warning": "warn", "error": "bad", "critical": "bad"}

@@ -3,27 +3,31 @@
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
+from django.conf import settings
 from django.utils.translation import gettext as _
 
 from datasets.services.copies import path_on
 from environments import training
 from environments.services.runtime_copy import ensure_runtime
 from environments.transports import Transport
+from monitoring import finding_selectors as findings
 from monitoring import selectors as monitoring
 from monitoring.diagnostics.core import GRPO, GSPO
+from monitoring.diagnostics.engine import begun
+from monitoring.diagnostics.rules.log_error import RULE as LOG_ERROR
 from monitoring.models import Stream
-from monitoring.services.diagnose import refresh
+from monitoring.services.diagnose import keep_one, refresh
 from monitoring.services.rollouts import LAST_LOOK, index_rollouts
 from monitoring.services.sync import open_segment, sync_stream
 from pipelines.folders import models_folder, rollouts_folder, run_folder
-from pipelines.models import Attempt, Job, RecipeRevision, Stage
+from pipelines.models import Attempt, Job, Recipe, RecipeRevision, Stage
 from pipelines.recipe_selectors import spec_of
 from pipelines.recipes.compiler import compile_recipe
 from pipelines.recipes.spec import Place, RecipeError
 from pipelines.services import find
 from pipelines.services.recipes import reference, refusal
 from pipelines.templating import references
-from platform_runtime.contract import Command
+from platform_runtime.contract import ENV_KL_THRESHOLD, ENV_STOP_ON_CRITICAL, Command
 from platform_site.common.errors import Invalid, PlatformError
 from platform_site.common.models import User
 from platform_site.common.queues import TRAINING
@@ -128,7 +132,7 @@ class TrainModel(RunnerKind):
         )
         return Command(
             argv=compiled.argv,
-            env={**compiled.env, "ANNEAL_LAUNCH_TOKEN": attempt.launch_token},
+            env={**compiled.env, "ANNEAL_LAUNCH_TOKEN": attempt.launch_token, **_watch(job)},
             cwd=folder.path,
             launch_token=attempt.launch_token,
             uuid=str(stage.id),
@@ -162,8 +166,10 @@ class TrainModel(RunnerKind):
             "ray_job_id": None,
         }
         if signal:
+            _read_log(attempt, logs_tail, last_step)
             return Verdict(False, _signal_reason(int(signal)), retryable=int(signal) != 9, result=result)
         if code != 0:
+            _read_log(attempt, logs_tail, last_step)
             said = last_error(logs_tail)
             reason = _("The trainer exited with code %(code)s.") % {"code": code}
             return Verdict(False, f"{reason} {said}".strip(), retryable=True, result=result)
@@ -201,11 +207,17 @@ class TrainModel(RunnerKind):
         )
 
 
+def _watch(job: Job) -> dict[str, str]:
+    """What the training process itself is to do about what it notices: steps can be faster than our looks."""
+    stops = job.recipe_revision.recipe.on_critical == Recipe.OnCritical.STOP
+    return {ENV_KL_THRESHOLD: f"{settings.KL_THRESHOLD:g}", **({ENV_STOP_ON_CRITICAL: "1"} if stops else {})}
+
+
 def _algorithm(revision: RecipeRevision, params: dict[str, Any]) -> str:
     """As the doctor's rules tell them apart."""
     algorithm: str = revision.recipe.algorithm
-    settings = {**revision.params, **_overrides(params)}
-    return GSPO if algorithm == GRPO and settings.get(LOSS_MODE) == GSPO else algorithm
+    chosen = {**revision.params, **_overrides(params)}
+    return GSPO if algorithm == GRPO and chosen.get(LOSS_MODE) == GSPO else algorithm
 
 
 def _overrides(params: dict[str, Any]) -> dict[str, Any]:
@@ -248,6 +260,13 @@ def _resume(attempt: Attempt, transport: Transport) -> str | None:
         attempt.refresh_from_db(fields=["resumed_from_step"])
         chosen = attempt.resumed_from_step
     return checkpoints.get(chosen) if chosen is not None else None
+
+
+def _read_log(attempt: Attempt, text: str, last_step: int | None) -> None:
+    """Why it ended, as its output tells it. Where the doctor stopped it, that is known."""
+    mark = LOG_ERROR.scan(text, last_step or 0)
+    if mark is not None and findings.critical(attempt.stage_id, attempt.number) is None:
+        keep_one(attempt.stage_id, attempt.number, replace(begun(LOG_ERROR, "", mark), open=False))
 
 
 def _signal_reason(signal: int) -> str:

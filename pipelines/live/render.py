@@ -17,7 +17,7 @@ from environments import training
 from environments.models import Host
 from monitoring.selectors import Feed
 from pipelines.models import Attempt, Job
-from pipelines.selectors import stage_progress
+from pipelines.selectors import checkup_of, stage_progress
 from pipelines.states import STAGE_TERMINAL
 
 MOST_ROWS: Final = 50
@@ -78,6 +78,7 @@ def job_state(job_id: UUID, readers: Iterable[Reader], known: tuple[object, ...]
         bool(stage.host and stage.host.unreachable_since),
         job.final_step,
         job.health_score,
+        stream.diagnosed_version,
         tuple((attempt.number, attempt.outcome) for attempt in stage.attempts.all()),
     )
     html: dict[Reader, str] = {}
@@ -86,6 +87,7 @@ def job_state(job_id: UUID, readers: Iterable[Reader], known: tuple[object, ...]
         context = {"job": job, "stage": stage, "can_operate": can_operate, "progress": progress, "language": language}
         with translation.override(language):
             if shape != known:
+                context["checkup"] = checkup_of(job)
                 html[language, can_operate] = render_to_string(f"{_TEMPLATE}#live", context)
             html_progress[language, can_operate] = partial(
                 "#job-progress", render_to_string(f"{_TEMPLATE}#job_progress", context)

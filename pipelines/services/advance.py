@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db.models import Max
 
 from pipelines.models import Attempt, Pipeline, Stage
+from pipelines.services.doctor import sentence
 from pipelines.states import PIPELINE_TERMINAL, STAGE_TERMINAL, PipelineEvent, PipelineStatus, StageEvent, StageStatus
 from pipelines.transitions import Moves, Step, moving
 
@@ -93,7 +94,7 @@ def _end(pipeline: Pipeline, moves: Moves, actor: str) -> None:
     failed = stages.filter(status=StageStatus.FAILED).order_by("order").first()
     # Who cancelled a stage wants an end: nothing of the pipeline starts again by itself after that.
     cancelled = stages.filter(status=StageStatus.CANCELLED).exists()
-    if failed is not None and not cancelled and pipeline.retry_count < pipeline.max_retries:
+    if failed is not None and not cancelled and pipeline.retry_count < pipeline.max_retries and not _for_good(pipeline):
         _try_again(pipeline, moves)
     elif failed is not None:
         message = f"Stage {failed.name} failed: {failed.error_message}"
@@ -102,6 +103,13 @@ def _end(pipeline: Pipeline, moves: Moves, actor: str) -> None:
         moves.whole(PipelineEvent.CANCEL, actor=actor, completed_at=ended)
     else:
         moves.whole(PipelineEvent.COMPLETE, actor=actor, completed_at=ended)
+
+
+def _for_good(pipeline: Pipeline) -> bool:
+    """Whether a stage has failed for a reason that trying again would only meet again."""
+    failed = Attempt.objects.filter(stage__pipeline=pipeline, stage__status=StageStatus.FAILED)
+    latest = {attempt.stage_id: attempt for attempt in failed.select_related("stage").order_by("number")}
+    return any(sentence(attempt) is not None for attempt in latest.values())
 
 
 def _try_again(pipeline: Pipeline, moves: Moves) -> None:

@@ -27,6 +27,7 @@ from pipelines.kinds import Verdict, is_inline, runner_kind
 from pipelines.models import Attempt
 from pipelines.services import disk, finish, inline
 from pipelines.services.dispatch import dispatch
+from pipelines.services.doctor import Sentence, sentence
 from pipelines.services.progress import keep_progress
 from pipelines.states import STAGE_ACTIVE, Outcome, StageStatus
 from platform_site.common import clock
@@ -158,7 +159,8 @@ def _settle(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bo
         _read(attempt, transport)
         if not runner_kind(stage.kind).has_stream:
             keep_progress(attempt, probe)
-    decision = decide(StageStatus(stage.status), _seen(attempt, probe))
+    judged = sentence(attempt)
+    decision = decide(StageStatus(stage.status), _seen(attempt, probe, condemned=judged is not None and judged.stop))
     match decision:
         case Decision.NOTHING:
             return False
@@ -168,7 +170,7 @@ def _settle(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bo
             finish.started(attempt, probe)
             return False
         case Decision.STOP:
-            return _stop(attempt, transport)
+            return _stop(attempt, transport, judged)
         case Decision.REVOKE:
             return _revoke(attempt, transport)
         case Decision.KILL:
@@ -208,7 +210,7 @@ def _age(moment: datetime | None) -> float | None:
     return None if moment is None else clock.age_s(moment)
 
 
-def _seen(attempt: Attempt, probe: dict[str, Any]) -> Seen:
+def _seen(attempt: Attempt, probe: dict[str, Any], *, condemned: bool) -> Seen:
     elapsed = probe.get("elapsed_s")
     return Seen.from_probe(
         probe,
@@ -220,13 +222,17 @@ def _seen(attempt: Attempt, probe: dict[str, Any]) -> Seen:
         timeout_s=attempt.stage.timeout_s,
         stop_grace_s=STOP_GRACE_S,
         frozen_after_s=settings.FROZEN_AFTER_S or None,
+        condemned=condemned,
     )
 
 
-def _stop(attempt: Attempt, transport: Transport) -> bool:
-    """End a run that has to: it was cancelled, or its time is over. `reason` keeps why."""
+def _stop(attempt: Attempt, transport: Transport, judged: Sentence | None) -> bool:
+    """End a run that has to: it was cancelled, the doctor found what nothing repairs, or its time is over. `reason`
+    keeps why."""
     if attempt.stage.status == StageStatus.RUNNING and not attempt.reason:
         reason = _("It ran longer than its timeout of %(timeout)s s.") % {"timeout": attempt.stage.timeout_s}
+        if judged is not None and judged.stop:
+            reason = judged.reason
         Attempt.objects.filter(pk=attempt.pk, outcome="").update(reason=reason)
     transport.stop(attempt.folder)
     Attempt.objects.filter(pk=attempt.pk, stop_sent_at=None).update(stop_sent_at=timezone.now())
@@ -288,21 +294,30 @@ def _over_without_exit(
 ) -> bool:
     _read(attempt, transport)
     judged = _judge(attempt, {"code": None, "signal": 9}, transport)
-    verdict = Verdict(False, attempt.reason or reason, retryable=not attempt.reason, result=judged.result)
+    final = attempt.reason or _final_reason(attempt)
+    verdict = Verdict(False, final or reason, retryable=not final, result=judged.result)
     verdict = disk.named(verdict, attempt, probe.get("disk_free"))
     if attempt.stage.status == StageStatus.CANCELLING:
         return finish.cancelled(attempt, Verdict(False, "", result=judged.result), probe)
     return finish.fail_or_retry(attempt, verdict, probe, lost=lost)
 
 
+def _final_reason(attempt: Attempt) -> str:
+    """Why the attempt has failed for good, whatever its process says; empty where the doctor says nothing."""
+    judged = sentence(attempt)
+    return judged.reason if judged is not None else ""
+
+
 def _finished(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bool:
     # Once more after the exit record was there: what is read now is all there will ever be.
     _read(attempt, transport)
     verdict = _judge(attempt, probe["exit"], transport)
-    if verdict.complete:
+    final = _final_reason(attempt)
+    if verdict.complete and not final:
         return finish.complete(attempt, verdict, probe)
     if attempt.stage.status == StageStatus.CANCELLING:
         return finish.cancelled(attempt, Verdict(False, "", result=verdict.result), probe)
-    if attempt.reason:
-        verdict = Verdict(False, attempt.reason, retryable=False, result=verdict.result)
+    final = attempt.reason or final
+    if final:
+        verdict = Verdict(False, final, retryable=False, result=verdict.result)
     return finish.fail_or_retry(attempt, disk.named(verdict, attempt, probe["exit"].get("disk_free")), probe)

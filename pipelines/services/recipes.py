@@ -54,6 +54,7 @@ class Draft:
     description: str = ""
     dataset: str | None = None
     derived_from: str | None = None
+    on_critical: str = Recipe.OnCritical.STOP
 
     @property
     def spec(self) -> RecipeSpec:
@@ -102,6 +103,7 @@ def create_recipe(*, user: User, draft: Draft, admin: bool) -> Recipe:
                 algorithm=draft.algorithm,
                 trainer=draft.trainer,
                 description=draft.description,
+                on_critical=draft.on_critical,
                 derived_from=origin,
                 created_by=user,
             )
@@ -117,8 +119,8 @@ def create_recipe(*, user: User, draft: Draft, admin: bool) -> Recipe:
 def revise_recipe(*, user: User, recipe: Recipe, revision: int, changes: Mapping[str, Any], admin: bool) -> Recipe:
     """Applies changes to the newest revision, which must be `revision`.
 
-    New content makes a new revision; name and description are the recipe's own. Raises Conflict when somebody else
-    revised it meanwhile, Forbidden for built-in recipes, Invalid.
+    New content makes a new revision; name, description and what a critical finding does are the recipe's own. Raises
+    Conflict when somebody else revised it meanwhile, Forbidden for built-in recipes, Invalid.
     """
     _refuse_builtin(recipe)
     if not Recipe.objects.select_for_update().filter(pk=recipe.pk).exists():
@@ -132,10 +134,10 @@ def revise_recipe(*, user: User, recipe: Recipe, revision: int, changes: Mapping
             {"revision": _("stale")},
             code="stale_revision",
         )
-    for name in ("name", "description"):
+    for name in OWN:
         if name in changes:
             setattr(recipe, name, changes[name])
-    recipe.save(update_fields=["name", "description"])
+    recipe.save(update_fields=OWN)
     base_model, params = changes.get("base_model", old.base_model), changes.get("params", old.params)
     dataset = _dataset(user, changes["dataset"]) if "dataset" in changes else old.dataset
     if (base_model, params, dataset) != (old.base_model, old.params, old.dataset):
@@ -225,6 +227,8 @@ def refusal(problems: Iterable[Problem], overrides: Mapping[str, Json] | None = 
     return Invalid(f"{first}: {messages[0]}", fields, code="invalid_recipe")
 
 
+OWN: Final = ("name", "description", "on_critical")
+"""Fields of the recipe itself: changing them makes no revision."""
 FIELDS: Final = frozenset({"algorithm", "trainer", "base_model", "dataset", "params"})
 """Keys of problems that are fields of the recipe itself rather than parameters."""
 

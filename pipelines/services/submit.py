@@ -5,6 +5,7 @@ from typing import Any
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from monitoring.models import Finding
 from pipelines.models import Job
 from pipelines.services import find
 from pipelines.services.control import start_pipeline
@@ -22,11 +23,13 @@ def submit_job(
     host: str | None = None,
     overrides: dict[str, Any] | None = None,
     name: str = "",
+    incident: Finding | None = None,
 ) -> Job:
     """Run a recipe; it is queued when this returns.
 
     `recipe`, `dataset`, `host` are slugs; `recipe` may name a revision, `slug@3`, and so may `dataset` a version.
-    Raises Invalid with what is wrong by field; nothing is left behind then.
+    `incident`: the finding that this run is to do better than. Raises Invalid with what is wrong by field; nothing is
+    left behind then.
     """
     revision = find.revision(user, recipe)
     version = find.dataset_version(user, dataset, revision)
@@ -42,6 +45,9 @@ def submit_job(
     with transaction.atomic():
         pipeline = build(user, spec)
         job = Job.objects.select_related("stage").get(stage__pipeline=pipeline)
+        if incident is not None:
+            job.incident = incident
+            job.save(update_fields=["incident"])
         audit.record("job.submit", user, job, recipe=params["recipe"], overrides=overrides or {})
         start_pipeline(pipeline.pk, user=user)
     return job

@@ -271,6 +271,7 @@ def _plain(recipe: Recipe, revision: RecipeRevision) -> dict[str, str]:
         "name": recipe.name,
         "slug": recipe.slug,
         "description": recipe.description,
+        "on_critical": recipe.on_critical,
         "base_model": revision.base_model,
         "dataset": revision.dataset.slug if revision.dataset else "",
     }
@@ -330,6 +331,7 @@ def _page(
         "revision": revision,
         "datasets": Dataset.objects.filter(project__in=projects_for(request.user), kind=kind),
         "models": validate.BUILTIN_MODELS,
+        "policies": Recipe.OnCritical.choices,
         "keys": further_keys(form.algorithm, form.trainer),
     }
     return render(request, "recipes/form.html", context, status=status)

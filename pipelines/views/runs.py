@@ -9,10 +9,14 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_http_methods
+from django.utils.translation import ngettext
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from datasets.models import Dataset
 from environments.models import Host
+from monitoring.models import Finding
+from monitoring.services.checkups import diagnose_now
+from monitoring.told import told
 from platform_site.common.errors import NotFound, PlatformError
 from platform_site.common.pages import may_operate, needs, visitor
 from platform_site.common.roles import Role
@@ -21,8 +25,9 @@ from platform_site.common.selectors import projects_for
 from .. import selectors
 from ..forms import NewRunForm, Overrides, Pinned, tell
 from ..models import Job, Recipe
-from ..services import compare
+from ..services import compare, doctor
 from ..services.cancel import cancel_stage
+from ..services.observe import sync_now
 from ..services.submit import submit_job
 from ..states import STAGE_TERMINAL
 from .log import log_file
@@ -103,6 +108,7 @@ def job(request: HttpRequest, job_id: UUID) -> HttpResponse:
             "live": found.stage.status not in STAGE_TERMINAL,
             "cancellable": found.stage.status in (*ACTIVE[:4],),
             "rollouts": selectors.has_rollouts(found),
+            "checkup": selectors.checkup_of(found),
         },
     )
 
@@ -157,7 +163,9 @@ def _choices(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def _submitted(request: HttpRequest, form: NewRunForm, overrides: Overrides) -> tuple[Job | None, list[str]]:
+def _submitted(
+    request: HttpRequest, form: NewRunForm, overrides: Overrides, incident: Finding | None = None
+) -> tuple[Job | None, list[str]]:
     """The run that a form asks for; else what is wrong and belongs to no field."""
     fine = overrides.is_valid()
     if not form.is_valid() or not fine:
@@ -170,6 +178,7 @@ def _submitted(request: HttpRequest, form: NewRunForm, overrides: Overrides) -> 
             host=form.cleaned_data["host"] or None,
             overrides=overrides.values,
             name=form.cleaned_data["name"],
+            incident=incident,
         ), []
     except NotFound:
         raise
@@ -202,11 +211,41 @@ def cancel_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
     return render(request, "jobs/cancel.html", {"job": found, "stage": found.stage})
 
 
+@require_POST
+@needs(Role.OPERATOR)
+def diagnose_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
+    """Read the whole run anew."""
+    found = selectors.job_for(request.user, job_id)
+    if diagnose_now(found.stream):
+        messages.success(request, _("The run was read anew."))
+    else:
+        messages.info(request, _("The run is long: a worker reads it anew, and the page shows it then."))
+    return redirect("job", job_id=found.pk)
+
+
+@require_POST
+@needs(Role.OPERATOR)
+def sync_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
+    """Read what is new of its metrics now."""
+    found = selectors.job_for(request.user, job_id)
+    try:
+        new = sync_now(found.stage_id).new_steps
+        messages.success(request, ngettext("%(n)s new step was read.", "%(n)s new steps were read.", new) % {"n": new})
+    except PlatformError as error:
+        messages.error(request, error.message)
+    return redirect("job", job_id=found.pk)
+
+
 @require_http_methods(["GET", "POST"])
 @needs(Role.OPERATOR)
 def rerun(request: HttpRequest, job_id: UUID) -> HttpResponse:
-    """The same once more: the form of a new run, filled in with what this one had, down to revision and version."""
+    """The same once more: the form of a new run, filled in with what this one had, down to revision and version.
+
+    `finding`: one of the run, whose advice is filled in too.
+    """
     found = selectors.job_for(request.user, job_id)
+    asked = (request.POST if request.method == "POST" else request.GET).get("finding", "")
+    incident = doctor.finding_of(found, asked) if asked else None
     pinned = Pinned.of(found)
     choices = _choices(request)
     if request.method != "POST":
@@ -217,15 +256,21 @@ def rerun(request: HttpRequest, job_id: UUID) -> HttpResponse:
             "host": found.stage.host.name if found.stage.host else "",
         }
         form = NewRunForm(initial=initial, pinned=pinned, **choices)
-        return _rerun_page(request, found, form, Overrides.of(found.overrides), [])
+        values = doctor.suggested(found, incident) if incident is not None else found.overrides
+        return _rerun_page(request, found, form, Overrides.of(values), [], incident)
     form = NewRunForm(request.POST, pinned=pinned, **choices)
     overrides = Overrides.from_post(request.POST)
-    made, problems = _submitted(request, form, overrides)
-    return redirect("job", job_id=made.pk) if made else _rerun_page(request, found, form, overrides, problems)
+    made, problems = _submitted(request, form, overrides, incident)
+    return redirect("job", job_id=made.pk) if made else _rerun_page(request, found, form, overrides, problems, incident)
 
 
 def _rerun_page(
-    request: HttpRequest, job: Job, form: NewRunForm, overrides: Overrides, problems: list[str]
+    request: HttpRequest,
+    job: Job,
+    form: NewRunForm,
+    overrides: Overrides,
+    problems: list[str],
+    incident: Finding | None,
 ) -> HttpResponse:
     context = {
         "job": job,
@@ -234,6 +279,7 @@ def _rerun_page(
         "overrides": overrides,
         "problems": problems,
         "revision": job.recipe_revision,
+        "incident": told(incident, job.stream) if incident is not None else None,
     }
     return render(request, "jobs/rerun.html", context, status=422 if request.method == "POST" else 200)
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django import template
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -13,11 +14,13 @@ from django.utils.translation import gettext, ngettext
 
 from environments import training
 from environments.models import Host
+from monitoring import told
 from pipelines import selectors
 from pipelines.kinds import summary_of
 from pipelines.models import Attempt, Job, Pipeline, Stage
 from pipelines.pictures import Folded
 from pipelines.pipeline_form import write_params
+from pipelines.recipe_form import field_id
 from platform_site import display
 
 register = template.Library()
@@ -151,6 +154,33 @@ def stage_progress(stage: Stage) -> Progress:
 def pipeline_progress(pipeline: Pipeline) -> selectors.PipelineProgress:
     """How far a pipeline is. Its stages must be at hand."""
     return selectors.pipeline_progress(pipeline)
+
+
+@register.filter
+def severity_shape(severity: str) -> str:
+    return display.SEVERITY_SHAPES[severity]
+
+
+@register.filter
+def severity_tone(severity: str) -> str:
+    return display.SEVERITY_TONES[severity]
+
+
+@register.filter
+def rule_title(rule: str) -> str:
+    return told.rule_title(rule)
+
+
+@register.simple_tag
+def parameter_url(job: Job, key: str) -> str:
+    """Where a parameter of a run's recipe is changed. A built-in recipe is derived from."""
+    recipe = job.recipe_revision.recipe
+    where = (
+        f"{reverse('recipe-new')}?from={recipe.slug}"
+        if recipe.is_template
+        else reverse("recipe-edit", args=[recipe.slug])
+    )
+    return f"{where}#{field_id(key)}"
 
 
 @register.filter

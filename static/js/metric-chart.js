@@ -6,6 +6,7 @@
 //   view.odd      Map<step, "NaN" | …>        those values
 //   view.range    [min, max] | null           what is zoomed to
 //   view.marks    number[]                    x of restarts
+//   view.findings {from, to, severity}[]      in x: what the doctor found in this metric
 //   view.smoothing 0-0.98, view.scale "linear" | "log", view.axis "step" | "time"
 // Events: `chartzoom` {detail: [min, max] | null} after a brush or a double click.
 
@@ -183,6 +184,16 @@ class MetricChart extends HTMLElement {
   #marks(plot) {
     const { ctx, bbox } = plot;
     ctx.save();
+    for (const { from, to, severity } of this.#view.findings ?? []) {
+      const left = Math.max(bbox.left, plot.valToPos(from, "x", true) - 2);
+      const right = Math.min(bbox.left + bbox.width, plot.valToPos(to, "x", true) + 2);
+      if (right <= left) continue;
+      const paint = colour(severity === "info" ? "--slate" : severity === "warning" ? "--orange" : "--red");
+      ctx.fillStyle = fade(paint, 0.12);
+      ctx.fillRect(left, bbox.top, right - left, bbox.height);
+      ctx.fillStyle = paint;
+      ctx.fillRect(left, bbox.top, right - left, 4);
+    }
     ctx.strokeStyle = colour("--line");
     ctx.setLineDash([4, 4]);
     for (const mark of this.#view.marks) {

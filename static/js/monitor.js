@@ -252,20 +252,21 @@ class Monitor {
       }
       const there = this.charts.querySelectorAll("metric-chart")[i];
       if (there !== chart) this.charts.insertBefore(chart, there ?? null);
-      chart.show(this.view((this.zoomed ?? this.series).get(name) ?? new Series()));
+      chart.show(this.view((this.zoomed ?? this.series).get(name) ?? new Series(), name));
     });
     this.empty.hidden = shown.length > 0;
     this.section.querySelector("[data-chosen]").textContent = String(shown.length);
     this.section.querySelector("[data-reset-zoom]").hidden = !this.range;
   }
 
-  view(series) {
+  view(series, name) {
     const onTime = this.axis === "time" && this.times;
     const x = onTime ? series.steps.map((step) => this.timeOf(step)) : series.steps;
     const marks = this.segments.slice(1).map((part) => part.resumed_from ?? part.first_step).filter((step) => step !== null);
     return {
       ...series, x, range: this.range, smoothing: this.smoothing, scale: this.scale, axis: onTime ? "time" : "step",
       marks: onTime ? marks.map((step) => this.timeOf(step)) : marks,
+      findings: findings(name).map(({ from, to, severity }) => ({ from: onTime ? this.timeOf(from) : from, to: onTime ? this.timeOf(to) : to, severity })),
     };
   }
 
@@ -334,6 +335,21 @@ class Monitor {
       this.axis = value;
       this.draw();
     });
+    // A finding leads to its steps, with some room around them, in a chart of its metric.
+    document.addEventListener("click", async (event) => {
+      const link = event.target.closest?.("a[data-window]");
+      if (!link) return;
+      const [from, to] = link.dataset.window.split(" ").map(Number);
+      const name = link.dataset.metricName;
+      if (this.names.includes(name) && !this.chosen.includes(name)) {
+        this.chosen = [...this.chosen, name];
+        this.choices();
+        await this.load();
+      }
+      const room = Math.max(10, (to - from) / 2);
+      if (this.axis === "step") this.zoom([Math.max(0, from - room), to + room]);
+    });
+    new MutationObserver(() => this.draw()).observe(document.querySelector("#job-findings"), { childList: true, subtree: true, attributeFilter: ["data-to", "data-severity"] });
     const line = section.querySelector("[data-connection]");
     section.addEventListener("chartzoom", ({ detail }) => this.zoom(detail));
     section.querySelector("[data-reset-zoom]").addEventListener("click", () => this.zoom(null));
@@ -380,6 +396,13 @@ class Monitor {
 }
 
 const group = (name) => (name.includes("/") ? name.split("/")[0] : say("other"));
+
+// What the doctor found in a metric, as the page lists it.
+function findings(name) {
+  return [...document.querySelectorAll(`#job-findings [data-metric="${CSS.escape(name)}"]`)].map(({ dataset }) => ({
+    from: Number(dataset.from), to: Number(dataset.to), severity: dataset.severity,
+  }));
+}
 
 function byGroup(names) {
   const groups = new Map();

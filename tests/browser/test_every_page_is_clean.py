@@ -38,6 +38,8 @@ class Runs:
     failed_task: str
     answered: str
     unanswered: str
+    sick: str
+    finding: str
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,16 @@ def runs(database: None, tmp_path_factory: pytest.TempPathFactory) -> Runs:
         *(f"/pipelines/{pipeline.pk}/" for pipeline in (whole, broken, unstarted, wide)),
         f"/tasks/{task.pk}/",
         *rollouts(root),
+        *diagnosed(root),
     )
+
+
+def diagnosed(root: Path) -> Iterator[str]:
+    """The page of a run with findings, and that of one that was started in answer to one of them."""
+    sick = world.sick_run(root)
+    finding = sick.job.stream.findings.get(rule="nan_inf", metric="train/loss")
+    yield f"/jobs/{sick.job.pk}/"
+    yield f"/jobs/{sick.job.pk}/rerun/?finding={finding.pk}"
 
 
 def rollouts(root: Path) -> Iterator[str]:
@@ -99,6 +110,8 @@ PAGES = {
     "a running run": lambda runs: runs.running,
     "a failed run": lambda runs: runs.failed,
     "a completed run": lambda runs: runs.completed,
+    "a sick run": lambda runs: runs.sick,
+    "run again in answer to a finding": lambda runs: runs.finding,
     "a queued run": lambda runs: runs.queued,
     "rollouts": lambda runs: runs.answered,
     "rollouts in a bad way": lambda runs: runs.answered + "?step=2",

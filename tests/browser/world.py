@@ -13,8 +13,11 @@ from django.utils import timezone
 
 from environments.models import Host
 from environments.transports import for_host
+from monitoring.diagnostics.engine import begun
+from monitoring.diagnostics.rules.log_error import RULE as LOG_ERROR
 from monitoring.models import Stream
 from monitoring.selectors import final_metrics
+from monitoring.services.diagnose import keep_one, refresh
 from monitoring.services.sync import open_segment, sync_stream
 from pipelines.folders import attempt_path, run_folder
 from pipelines.models import Attempt, Job, Pipeline, Recipe, Stage
@@ -59,7 +62,14 @@ class Run:
         host = self.attempt.host
         assert host is not None
         sync_stream(self.job.stream_id, for_host(host))
+        refresh(self.job.stream_id)
         self.job.stream.refresh_from_db()
+
+    def log_step(self, step: int, **metrics: Any) -> None:
+        """A step with values of the test's own."""
+        body = {"v": 1, "step": step, "time": timezone.now().timestamp(), "metrics": metrics}
+        with self.metrics_file.open("a") as file:
+            file.write(json.dumps(body) + "\n")
 
     def say(self, text: str) -> None:
         log = Path(run_folder(self.attempt).output_log)
@@ -81,6 +91,24 @@ def metrics(step: int, seed: int = 1) -> dict[str, Any]:
     if step % 20 == 0:
         found["val/loss"] = round(loss + 0.12, 5)
     return found
+
+
+def sick_run(root: Path, **fields: Any) -> Run:
+    """A run that the doctor finds a spike, a flat loss, a NaN and an error in the log in, and that was tried again."""
+    made = run("failed", name="Diverged", root=root, steps=100, error="Stopped by nan_inf.", **fields)
+    made.log_step(101, **{"train/loss": 0.9, "train/grad_norm": 55.0})
+    for step in range(102, 160):
+        made.log_step(step, **{"train/loss": 2.4, "train/grad_norm": 1.2})
+    made.log_step(160, **{"train/loss": "NaN", "train/grad_norm": "NaN"})
+    made.sync()
+    log = "Traceback (most recent call last):\n  File \"/srv/trainer.py\", line 7\nValueError: <no> rows\n"
+    mark = LOG_ERROR.scan(log, 160)
+    assert mark is not None
+    keep_one(made.job.pk, 1, begun(LOG_ERROR, "", mark))
+    again = run("completed", name="Diverged, again", root=root, steps=60)
+    Job.objects.filter(pk=again.job.pk).update(incident=made.job.stream.findings.filter(rule="nan_inf").first())
+    made.job.stream.refresh_from_db()
+    return made
 
 
 def run(
@@ -117,7 +145,8 @@ def run(
         id=uid, pipeline=pipeline, name="train", kind="train_model", queue="training", status=status, host=host,
         started_at=started if has_started else None, completed_at=ended, error_message=error, queued_at=started,
     )  # fmt: skip
-    stream = Stream.objects.create(id=uid, project=revision.recipe.project, target_step=target)
+    about = {"algorithm": revision.recipe.algorithm, "trainer": revision.recipe.trainer, "recipe": recipe}
+    stream = Stream.objects.create(id=uid, project=revision.recipe.project, target_step=target, **about)
     job = Job.objects.create(
         id=uid, stage=stage, stream=stream, project=revision.recipe.project, name=name, recipe_revision=revision,
         dataset_version=revision.dataset.versions.latest("number"), target_step=target, overrides=overrides or {},

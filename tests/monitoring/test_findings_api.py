@@ -133,8 +133,8 @@ def test_the_list_costs_the_same_with_many_findings(sick: Run, api: Api) -> None
 @pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.name)
 def test_every_message_can_be_told_in_every_language(rule: Any, db: None) -> None:
     params = dict.fromkeys(
-        ("times", "best", "waited", "percent", "base", "ceiling", "ratio", "z", "evaluations", "from_reward", "to_reward",
-         "from_score", "score", "count", "margin", "median", "idle", "said"), 1,
+        ("times", "best", "waited", "percent", "base", "ceiling", "ratio", "z", "evaluations", "from_reward",
+         "to_reward", "from_score", "score", "count", "margin", "median", "idle", "said"), 1,
     )  # fmt: skip
     for code in rule.messages:
         finding = Finding(

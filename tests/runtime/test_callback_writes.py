@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform_runtime.callback import PlatformCallback, TrainerCallback
+from platform_runtime.callback import PlatformCallback, TrainerCallback, TrainingStopped
 from platform_runtime.contract import MetricLine, StatusFile
 
 from .runs import until
@@ -131,6 +131,44 @@ def test_an_anomaly_is_in_the_line_and_in_the_status_at_once(callback: PlatformC
     assert "anomaly" not in lines(callback)[1]
     callback.end()
     assert status(callback).has_anomaly
+
+
+@pytest.mark.parametrize(
+    ("metrics", "kind"),
+    [({"train/loss": math.nan}, "nan_inf"), ({"actor/kl_loss": 5.0}, "kl_explosion"), ({"kl": 2.5}, "")],
+)
+def test_a_critical_anomaly_ends_the_training_where_that_is_asked_for(
+    tmp_path: Path, metrics: dict[str, float], kind: str
+) -> None:
+    environment = {"ANNEAL_JOB_UUID": "u", "ANNEAL_METRICS_DIR": str(tmp_path), "ANNEAL_STOP_ON_CRITICAL": "1"}
+    stopping = PlatformCallback.from_environment(environment)
+    assert stopping is not None
+    with stopping:
+        stopping.step(1, {"train/loss": 1.0})
+        if kind:
+            with pytest.raises(TrainingStopped, match=f"{kind} at step 2"):
+                stopping.step(2, metrics)
+        else:
+            stopping.step(2, metrics)
+    assert [line["step"] for line in lines(stopping)] == [1, 2], "it is written down first"
+
+
+def test_the_threshold_of_the_platform_counts_in_the_training_too(tmp_path: Path) -> None:
+    environment = {"ANNEAL_JOB_UUID": "u", "ANNEAL_METRICS_DIR": str(tmp_path), "ANNEAL_STOP_ON_CRITICAL": "1"}
+    for threshold, stops in (("2", False), ("0.5", True), ("none", True)):
+        made = PlatformCallback.from_environment({**environment, "ANNEAL_KL_THRESHOLD": threshold})
+        assert made is not None
+        with made:
+            if stops:
+                with pytest.raises(TrainingStopped):
+                    made.step(1, {"actor/kl_loss": 6.0})
+            else:
+                made.step(1, {"actor/kl_loss": 6.0})
+
+
+def test_nothing_is_stopped_unless_asked_for(callback: PlatformCallback) -> None:
+    callback.step(1, {"train/loss": math.nan})
+    assert len(lines(callback)) == 1
 
 
 def test_a_failure_is_told(tmp_path: Path) -> None:

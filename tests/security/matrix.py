@@ -29,6 +29,8 @@ PAGES: Final[dict[str, Row]] = {
     "jobs/<uuid:job_id>/": {"GET": VIEWER},
     "jobs/<uuid:job_id>/cancel/": {"GET": OPERATOR, "POST": OPERATOR},
     "jobs/<uuid:job_id>/rerun/": {"GET": OPERATOR, "POST": OPERATOR},
+    "jobs/<uuid:job_id>/diagnose/": {"POST": OPERATOR},
+    "jobs/<uuid:job_id>/sync/": {"POST": OPERATOR},
     "jobs/<uuid:job_id>/log/": {"GET": VIEWER},
     "jobs/<uuid:job_id>/rollouts/": {"GET": VIEWER},
     "pipelines/": {"GET": VIEWER},

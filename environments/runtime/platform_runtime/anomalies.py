@@ -13,6 +13,8 @@ KL_METRICS: Final = ("actor/kl_loss", "actor/ppo_kl", "critic/kl", "kl", "object
 LOSS_METRICS: Final = ("train/loss", "loss")
 """The losses that ought to fall. A policy-gradient loss is none: it hovers around zero."""
 
+KL_THRESHOLD: Final = 1.0
+
 _WATCHED_FOR_FINITE = re.compile(r"loss|reward|score|kl|grad|entropy|logp", re.IGNORECASE)
 _RELEARN_MASK = 15
 _KL_SEVERITIES = ((5.0, "critical"), (2.0, "error"), (1.0, "warning"))
@@ -56,7 +58,7 @@ class Detector:
     counts as flat; told once for each time it goes flat.
     """
 
-    def __init__(self, *, kl_threshold: float = 1.0, patience: int = 50, min_delta: float = 1e-3) -> None:
+    def __init__(self, *, kl_threshold: float = KL_THRESHOLD, patience: int = 50, min_delta: float = 1e-3) -> None:
         self.kl_threshold = kl_threshold
         self.patience = patience
         self.min_delta = min_delta

@@ -20,10 +20,12 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from platform_runtime import files
-from platform_runtime.anomalies import Anomaly, Detector, as_number, find_not_finite
+from platform_runtime.anomalies import KL_THRESHOLD, Anomaly, Detector, as_number, find_not_finite
 from platform_runtime.contract import (
     ENV_JOB_UUID,
+    ENV_KL_THRESHOLD,
     ENV_METRICS_DIR,
+    ENV_STOP_ON_CRITICAL,
     ENV_TARGET_STEP,
     VERSION,
     AnomalyInfo,
@@ -58,6 +60,10 @@ def _choose_dump() -> tuple[Callable[..., bytes], int]:
 _dump, _OPTION = _choose_dump()
 
 
+class TrainingStopped(RuntimeError):
+    """Raised by `PlatformCallback.step` for a critical anomaly, where that is asked for: all further steps are lost."""
+
+
 class TrainerCallback:
     """What a training loop calls. The base does nothing: override what is of interest."""
 
@@ -84,7 +90,8 @@ class PlatformCallback(TrainerCallback):
     """Writes `<uuid>_metrics.jsonl` and `<uuid>_status.json` into `metrics_dir`, as contract.py has them.
 
     One object per process and attempt. `step` makes one unbuffered write of one whole line; the status file is
-    replaced by a thread, at most once a second, and directly at the start, at an anomaly and at the end.
+    replaced by a thread, at most once a second, and directly at the start, at an anomaly and at the end. With
+    `stop_on_critical` a step with a critical anomaly raises TrainingStopped once it is written down.
     """
 
     def __init__(
@@ -95,6 +102,7 @@ class PlatformCallback(TrainerCallback):
         target_step: int | None = None,
         unit: str = "step",
         detector: Detector | None = None,
+        stop_on_critical: bool = False,
     ) -> None:
         self.metrics_path = os.path.join(metrics_dir, metrics_name(uuid))
         self.status_path = os.path.join(metrics_dir, status_name(uuid))
@@ -102,6 +110,7 @@ class PlatformCallback(TrainerCallback):
         self._dir = metrics_dir
         self._target = target_step
         self._unit = unit
+        self._stops = stop_on_critical
         self._detector = detector or Detector()
         self._look = self._detector.look
         self._file = _NO_FILE
@@ -122,7 +131,13 @@ class PlatformCallback(TrainerCallback):
         if not uuid or not folder:
             return None
         target = environment.get(ENV_TARGET_STEP, "")
-        return cls(uuid, folder, target_step=int(target) if target.isdecimal() else None)
+        return cls(
+            uuid,
+            folder,
+            target_step=int(target) if target.isdecimal() else None,
+            detector=Detector(kl_threshold=_threshold(environment)),
+            stop_on_critical=environment.get(ENV_STOP_ON_CRITICAL) == "1",
+        )
 
     def begin(self, target_step: int | None = None) -> None:
         if self._target is None:
@@ -164,6 +179,8 @@ class PlatformCallback(TrainerCallback):
         if anomaly is not None:
             self._anomaly = anomaly
             self._write_status()
+            if self._stops and anomaly.severity == "critical":
+                raise TrainingStopped(f"{anomaly.type} at step {step}: {anomaly.message}")
 
     def end(self, *, failed: bool = False) -> None:
         if self._state in ("finished", "failed"):
@@ -261,6 +278,14 @@ class PlatformCallback(TrainerCallback):
             self._complained.add(what)
             path = self.metrics_path if what == "metrics" else self.status_path
             logger.warning("%s cannot be written, training goes on: %s", path, error)
+
+
+def _threshold(environment: Mapping[str, str]) -> float:
+    try:
+        found = float(environment.get(ENV_KL_THRESHOLD, ""))
+    except ValueError:
+        return KL_THRESHOLD
+    return found if 0 < found < math.inf else KL_THRESHOLD
 
 
 def spell(number: float) -> MetricValue:

@@ -1,0 +1,79 @@
+"""What the doctor's findings mean for a run, as its recipe says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from monitoring import finding_selectors as findings
+from monitoring.models import Finding
+from monitoring.told import ToldAdvice, message, told
+from pipelines.kinds import is_inline, runner_kind
+from pipelines.models import Attempt, Job, Recipe
+from pipelines.recipes.spec import Json
+from platform_site.common.errors import NotFound
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """The attempt has failed, whatever else comes of it. `stop`: it is to be ended now."""
+
+    reason: str
+    stop: bool
+
+
+def sentence(attempt: Attempt) -> Sentence | None:
+    """What a critical finding of this attempt asks for; None where there is none, or people are only to be told."""
+    kind = attempt.stage.kind
+    if is_inline(kind) or not runner_kind(kind).has_stream:
+        return None
+    found = findings.critical(attempt.stage_id, attempt.number)
+    if found is None:
+        return None
+    policy = Recipe.objects.filter(revisions__jobs__id=attempt.stage_id).values_list("on_critical", flat=True).first()
+    if policy is None or policy == Recipe.OnCritical.NOTIFY:
+        return None
+    template = _("Stopped by %(rule)s: %(message)s") if policy == Recipe.OnCritical.STOP else _("%(rule)s: %(message)s")
+    return Sentence(template % {"rule": found.rule, "message": message(found)}, stop=policy == Recipe.OnCritical.STOP)
+
+
+def finding_of(job: Job, finding_id: str) -> Finding:
+    """A finding of this run. Raises NotFound."""
+    found = Finding.objects.filter(stream_id=job.stream_id, pk=int(finding_id)) if finding_id.isdecimal() else None
+    finding = found.first() if found is not None else None
+    if finding is None:
+        raise NotFound(_("There is no such finding."))
+    return finding
+
+
+def suggested(job: Job, finding: Finding) -> dict[str, Json]:
+    """The run's overrides with the first change on top that the finding's advice has and that makes a difference."""
+    for advice in told(finding, job.stream).advice:
+        if advice.changes and (value := _changed(job, advice)) is not None:
+            return {**job.overrides, advice.parameter: value}
+    return dict(job.overrides)
+
+
+def _changed(job: Job, advice: ToldAdvice) -> Json:
+    """What the parameter would be; None where it is that already, or nobody knows what it is."""
+    current = _current(job, advice.parameter)
+    if advice.to is not None:
+        return advice.to if current != advice.to else None
+    if advice.times is None or isinstance(current, bool) or not isinstance(current, int | float) or not current:
+        return None
+    value = current * advice.times
+    return max(1, round(value)) if isinstance(current, int) else float(f"{value:.4g}")
+
+
+def _current(job: Job, key: str) -> Any:
+    """Of the run as it was asked for, else as it was compiled."""
+    for params in (job.overrides, job.recipe_revision.params):
+        if key in params:
+            return params[key]
+    value: Any = job.config
+    for name in key.split("."):
+        if not isinstance(value, Mapping) or name not in value:
+            return None
+        value = value[name]
+    return value
