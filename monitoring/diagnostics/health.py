@@ -1,5 +1,6 @@
 """How healthy a run is, from its findings: 100, less what each rule takes off by severity and age. Pure."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -52,4 +53,5 @@ def _weight(finding: Finding, last_step: int) -> float:
     if finding.open or finding.severity is Severity.CRITICAL:
         return 1.0
     half = max(_HALF_LIFE, last_step / 10)
-    return max(_LEAST, 0.5 ** (max(0, last_step - finding.end_step) / half))
+    since: float = max(0, last_step - finding.end_step) / half
+    return max(_LEAST, math.exp2(-since))

@@ -257,10 +257,8 @@ def _settle(stream: Stream, diagnosis: Diagnosis, last_step: int, *, changed: bo
 def _active(stream_id: UUID) -> list[Found]:
     rows = Finding.objects.filter(stream_id=stream_id, clipped=False)
     return [
-        Found(
-            row.rule, row.metric, row.start_step, row.end_step, Severity(row.severity), row.value, None, open=row.open
-        )
-        for row in rows.only("rule", "metric", "start_step", "end_step", "severity", "value", "open")
+        Found(row.rule, row.metric, row.start_step, row.end_step, Severity(row.severity), 0, None, open=row.open)
+        for row in rows.only("rule", "metric", "start_step", "end_step", "severity", "open")
         if row.rule in RULES
     ]
 

@@ -101,7 +101,7 @@ def sick_run(root: Path, **fields: Any) -> Run:
         made.log_step(step, **{"train/loss": 2.4, "train/grad_norm": 1.2})
     made.log_step(160, **{"train/loss": "NaN", "train/grad_norm": "NaN"})
     made.sync()
-    log = "Traceback (most recent call last):\n  File \"/srv/trainer.py\", line 7\nValueError: <no> rows\n"
+    log = 'Traceback (most recent call last):\n  File "/srv/trainer.py", line 7\nValueError: <no> rows\n'
     mark = LOG_ERROR.scan(log, 160)
     assert mark is not None
     keep_one(made.job.pk, 1, begun(LOG_ERROR, "", mark))
