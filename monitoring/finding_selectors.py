@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from monitoring.diagnostics.core import Severity
 from monitoring.diagnostics.health import grade
 from monitoring.diagnostics.rules import RULES
+from monitoring.diagnostics.rules.stall import RULE as STALL
 from monitoring.models import Diagnosis, Finding, Stream
 from monitoring.told import Told, rule_title, severity_label, told
 
@@ -73,6 +74,13 @@ def parts_of(stream_id: UUID) -> tuple[Part, ...]:
         )
         for part in kept
     )
+
+
+def serious(stream_id: UUID, attempt: int) -> list[Finding]:
+    """What may end an attempt: its critical findings, the first one first, and that it stands still."""
+    stalled = Q(rule=STALL.name, open=True)
+    found = findings_of(stream_id).filter(Q(severity=Severity.CRITICAL) | stalled, attempt=attempt)
+    return list(found.order_by("start_step", "pk")[:20])
 
 
 def critical(stream_id: UUID, attempt: int) -> Finding | None:

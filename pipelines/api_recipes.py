@@ -39,6 +39,9 @@ class RecipeSerializer(serializers.Serializer[Recipe]):
     on_critical = serializers.ChoiceField(
         choices=Recipe.OnCritical.choices, help_text="What a critical finding does to a run."
     )
+    on_stall = serializers.ChoiceField(
+        choices=Recipe.OnStall.choices, help_text="What becomes of one that stands still."
+    )
     is_template = serializers.BooleanField(help_text="Built in, and never changed.")
     derived_from = serializers.CharField(allow_null=True)
     revision = serializers.IntegerField()
@@ -59,6 +62,7 @@ class RecipeSerializer(serializers.Serializer[Recipe]):
             "dataset": newest.dataset.slug if newest.dataset else None,
             "description": recipe.description,
             "on_critical": recipe.on_critical,
+            "on_stall": recipe.on_stall,
             "is_template": recipe.is_template,
             "derived_from": recipe.derived_from.slug if recipe.derived_from else None,
             "revision": newest.number,
@@ -86,6 +90,7 @@ class ContentSerializer(StrictSerializer):
     name = serializers.CharField(max_length=200)
     description = serializers.CharField(required=False, allow_blank=True, max_length=10_000)
     on_critical = serializers.ChoiceField(choices=Recipe.OnCritical.choices, required=False)
+    on_stall = serializers.ChoiceField(choices=Recipe.OnStall.choices, required=False)
     base_model = serializers.CharField(max_length=500)
     params = serializers.DictField(child=serializers.JSONField(allow_null=True), required=False)
     dataset = serializers.CharField(required=False, allow_null=True, max_length=80)
@@ -347,6 +352,7 @@ def _draft(given: dict[str, Any]) -> services.Draft:
         dataset=given.get("dataset"),
         derived_from=given.get("derived_from"),
         on_critical=given.get("on_critical", Recipe.OnCritical.STOP),
+        on_stall=given.get("on_stall", Recipe.OnStall.NOTIFY),
     )
 
 

@@ -29,6 +29,13 @@ class Recipe(models.Model):
         MARK = "mark", _("Let it run on; it has failed when it ends")
         NOTIFY = "notify", _("Only tell")
 
+    class OnStall(models.TextChoices):
+        """What happens to a run that stands still."""
+
+        NOTIFY = "notify", _("Only tell")
+        RESUME = "resume", _("End it, and go on from its last checkpoint where a try is left")
+        FAIL = "fail", _("End it, which has failed")
+
     project = models.ForeignKey("common.Project", on_delete=models.PROTECT, related_name="recipes")
     slug = models.SlugField(_("slug"), max_length=63, unique=True)
     name = models.CharField(_("name"), max_length=200)
@@ -37,6 +44,9 @@ class Recipe(models.Model):
     description = models.TextField(_("description"), blank=True)
     on_critical = models.CharField(
         _("at a critical finding"), max_length=8, choices=OnCritical.choices, default=OnCritical.STOP
+    )
+    on_stall = models.CharField(
+        _("when a run stands still"), max_length=8, choices=OnStall.choices, default=OnStall.NOTIFY
     )
     is_template = models.BooleanField(_("built in"), default=False)
     derived_from = models.ForeignKey(

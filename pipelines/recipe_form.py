@@ -20,7 +20,7 @@ from .recipes.trainers import TRAINERS, Rules, Trainer
 from .recipes.yaml_text import YamlProblem
 from .services.recipes import Draft
 
-PLAIN: Final = ("name", "slug", "description", "base_model", "dataset", "on_critical")
+PLAIN: Final = ("name", "slug", "description", "base_model", "dataset", "on_critical", "on_stall")
 SETTING: Final = "set:"
 """Stands before a setting's key in the names of controls."""
 
@@ -93,7 +93,10 @@ class RecipeForm:
 
     def __init__(self, algorithm: str = SFT, trainer: str = VERL) -> None:
         self.algorithm, self.trainer = algorithm, trainer
-        self.plain = dict.fromkeys(PLAIN, "") | {"on_critical": Recipe.OnCritical.STOP.value}
+        self.plain = dict.fromkeys(PLAIN, "") | {
+            "on_critical": Recipe.OnCritical.STOP.value,
+            "on_stall": Recipe.OnStall.NOTIFY.value,
+        }
         self.yaml = ""
         self.whole = False
         self.errors: dict[str, list[str]] = {}
@@ -116,7 +119,7 @@ class RecipeForm:
     @classmethod
     def from_post(cls, data: QueryDict, *, algorithm: str, trainer: str) -> "RecipeForm":
         form = cls(algorithm, trainer)
-        form.plain = {name: data.get(name, "").strip() for name in PLAIN}
+        form.plain = {name: data.get(name, form.plain[name]).strip() for name in PLAIN}
         form.yaml = data.get("yaml", "")
         form.whole = data.get("view") == "yaml"
         for setting in form.settings.values():
@@ -161,6 +164,7 @@ class RecipeForm:
             dataset=self.plain["dataset"] or None,
             derived_from=derived_from,
             on_critical=self.plain["on_critical"],
+            on_stall=self.plain["on_stall"],
         )
 
     def missing(self) -> None:
@@ -170,6 +174,8 @@ class RecipeForm:
                 self.fail(name, _("This is needed."))
         if self.plain["on_critical"] not in Recipe.OnCritical.values:
             self.fail("on_critical", _("Choose one of these."))
+        if self.plain["on_stall"] not in Recipe.OnStall.values:
+            self.fail("on_stall", _("Choose one of these."))
 
     def place(self, fields: Mapping[str, Iterable[str]]) -> None:
         """Put what is wrong where it hurts: `name` or `params.KEY` -> sentences."""

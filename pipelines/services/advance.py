@@ -109,7 +109,8 @@ def _for_good(pipeline: Pipeline) -> bool:
     """Whether a stage has failed for a reason that trying again would only meet again."""
     failed = Attempt.objects.filter(stage__pipeline=pipeline, stage__status=StageStatus.FAILED)
     latest = {attempt.stage_id: attempt for attempt in failed.select_related("stage").order_by("number")}
-    return any(sentence(attempt) is not None for attempt in latest.values())
+    judged = (sentence(attempt) for attempt in latest.values())
+    return any(one is not None and not one.again for one in judged)
 
 
 def _try_again(pipeline: Pipeline, moves: Moves) -> None:

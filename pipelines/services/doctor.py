@@ -7,6 +7,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from monitoring import finding_selectors as findings
+from monitoring.diagnostics.rules.stall import RULE as STALL
 from monitoring.models import Finding
 from monitoring.told import ToldAdvice, message, told
 from pipelines.kinds import is_inline, runner_kind
@@ -17,25 +18,37 @@ from platform_site.common.errors import NotFound
 
 @dataclass(frozen=True)
 class Sentence:
-    """The attempt has failed, whatever else comes of it. `stop`: it is to be ended now."""
+    """The attempt has failed, whatever else comes of it. `stop`: it is to be ended now; `again`: and tried
+    again where a try is left."""
 
     reason: str
     stop: bool
+    again: bool = False
 
 
 def sentence(attempt: Attempt) -> Sentence | None:
-    """What a critical finding of this attempt asks for; None where there is none, or people are only to be told."""
+    """What a critical finding of this attempt, or one that it stands still, asks for; None where people are only to be
+    told."""
     kind = attempt.stage.kind
     if is_inline(kind) or not runner_kind(kind).has_stream:
         return None
-    found = findings.critical(attempt.stage_id, attempt.number)
-    if found is None:
+    found = findings.serious(attempt.stage_id, attempt.number)
+    if not found:
         return None
-    policy = Recipe.objects.filter(revisions__jobs__id=attempt.stage_id).values_list("on_critical", flat=True).first()
-    if policy is None or policy == Recipe.OnCritical.NOTIFY:
+    recipe = Recipe.objects.filter(revisions__jobs__id=attempt.stage_id).only("on_critical", "on_stall").first()
+    if recipe is None:
         return None
-    template = _("Stopped by %(rule)s: %(message)s") if policy == Recipe.OnCritical.STOP else _("%(rule)s: %(message)s")
-    return Sentence(template % {"rule": found.rule, "message": message(found)}, stop=policy == Recipe.OnCritical.STOP)
+    for finding in found:
+        told_of = {"rule": finding.rule, "message": message(finding)}
+        if finding.rule == STALL.name:
+            if recipe.on_stall != Recipe.OnStall.NOTIFY:
+                reason = _("Stopped by %(rule)s: %(message)s") % told_of
+                return Sentence(reason, stop=True, again=recipe.on_stall == Recipe.OnStall.RESUME)
+        elif recipe.on_critical == Recipe.OnCritical.STOP:
+            return Sentence(_("Stopped by %(rule)s: %(message)s") % told_of, stop=True)
+        elif recipe.on_critical == Recipe.OnCritical.MARK:
+            return Sentence(_("%(rule)s: %(message)s") % told_of, stop=False)
+    return None
 
 
 def finding_of(job: Job, finding_id: str) -> Finding:

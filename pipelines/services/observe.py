@@ -25,7 +25,7 @@ from monitoring.services.sync import SyncResult, sync_stream
 from pipelines.decide import Decision, Seen, decide
 from pipelines.kinds import Verdict, is_inline, runner_kind
 from pipelines.models import Attempt
-from pipelines.services import disk, finish, inline
+from pipelines.services import disk, finish, inline, stall
 from pipelines.services.dispatch import dispatch
 from pipelines.services.doctor import Sentence, sentence
 from pipelines.services.progress import keep_progress
@@ -157,9 +157,13 @@ def _settle(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bo
     stage = attempt.stage
     if probe.get("process") is not None or probe.get("runner_alive"):
         _read(attempt, transport)
-        if not runner_kind(stage.kind).has_stream:
+        if runner_kind(stage.kind).has_stream:
+            stall.look(attempt, transport)
+        else:
             keep_progress(attempt, probe)
     judged = sentence(attempt)
+    if judged is not None and judged.again and stage.status == StageStatus.RUNNING and probe.get("exit") is None:
+        return _given_up(attempt, probe, transport, judged.reason)
     decision = decide(StageStatus(stage.status), _seen(attempt, probe, condemned=judged is not None and judged.stop))
     match decision:
         case Decision.NOTHING:
@@ -305,7 +309,7 @@ def _over_without_exit(
 def _final_reason(attempt: Attempt) -> str:
     """Why the attempt has failed for good, whatever its process says; empty where the doctor says nothing."""
     judged = sentence(attempt)
-    return judged.reason if judged is not None else ""
+    return judged.reason if judged is not None and not judged.again else ""
 
 
 def _finished(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bool:

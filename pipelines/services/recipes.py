@@ -55,6 +55,7 @@ class Draft:
     dataset: str | None = None
     derived_from: str | None = None
     on_critical: str = Recipe.OnCritical.STOP
+    on_stall: str = Recipe.OnStall.NOTIFY
 
     @property
     def spec(self) -> RecipeSpec:
@@ -104,6 +105,7 @@ def create_recipe(*, user: User, draft: Draft, admin: bool) -> Recipe:
                 trainer=draft.trainer,
                 description=draft.description,
                 on_critical=draft.on_critical,
+                on_stall=draft.on_stall,
                 derived_from=origin,
                 created_by=user,
             )
@@ -119,7 +121,7 @@ def create_recipe(*, user: User, draft: Draft, admin: bool) -> Recipe:
 def revise_recipe(*, user: User, recipe: Recipe, revision: int, changes: Mapping[str, Any], admin: bool) -> Recipe:
     """Applies changes to the newest revision, which must be `revision`.
 
-    New content makes a new revision; name, description and what a critical finding does are the recipe's own. Raises
+    New content makes a new revision; name, description and what findings do to runs are the recipe's own. Raises
     Conflict when somebody else revised it meanwhile, Forbidden for built-in recipes, Invalid.
     """
     _refuse_builtin(recipe)
@@ -227,7 +229,7 @@ def refusal(problems: Iterable[Problem], overrides: Mapping[str, Json] | None = 
     return Invalid(f"{first}: {messages[0]}", fields, code="invalid_recipe")
 
 
-OWN: Final = ("name", "description", "on_critical")
+OWN: Final = ("name", "description", "on_critical", "on_stall")
 """Fields of the recipe itself: changing them makes no revision."""
 FIELDS: Final = frozenset({"algorithm", "trainer", "base_model", "dataset", "params"})
 """Keys of problems that are fields of the recipe itself rather than parameters."""

@@ -272,6 +272,7 @@ def _plain(recipe: Recipe, revision: RecipeRevision) -> dict[str, str]:
         "slug": recipe.slug,
         "description": recipe.description,
         "on_critical": recipe.on_critical,
+        "on_stall": recipe.on_stall,
         "base_model": revision.base_model,
         "dataset": revision.dataset.slug if revision.dataset else "",
     }
@@ -332,6 +333,7 @@ def _page(
         "datasets": Dataset.objects.filter(project__in=projects_for(request.user), kind=kind),
         "models": validate.BUILTIN_MODELS,
         "policies": Recipe.OnCritical.choices,
+        "stall_policies": Recipe.OnStall.choices,
         "keys": further_keys(form.algorithm, form.trainer),
     }
     return render(request, "recipes/form.html", context, status=status)

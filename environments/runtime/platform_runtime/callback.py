@@ -19,7 +19,7 @@ from time import time as clock
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
-from platform_runtime import files
+from platform_runtime import files, stacks
 from platform_runtime.anomalies import KL_THRESHOLD, Anomaly, Detector, as_number, find_not_finite
 from platform_runtime.contract import (
     ENV_JOB_UUID,
@@ -147,6 +147,7 @@ class PlatformCallback(TrainerCallback):
             self._open()
         except OSError as error:
             self._complain("metrics", error)
+        stacks.listen()
         self._state = "running"
         self._updated_at = clock()
         self._stopped.clear()
