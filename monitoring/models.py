@@ -21,7 +21,6 @@ class Stream(models.Model):
     )
     algorithm = models.CharField(_("algorithm"), max_length=8, blank=True, help_text="Decides which rules read it.")
     trainer = models.CharField(_("trainer"), max_length=8, blank=True)
-    recipe = models.CharField(_("recipe"), max_length=63, blank=True, help_text="Runs of one recipe teach thresholds.")
     names = models.JSONField(_("metric names"), default=list, blank=True, help_text="Sorted.")
     warnings = models.JSONField(_("warnings"), default=list, blank=True)
     target_step = models.PositiveBigIntegerField(_("target step"), null=True, blank=True)

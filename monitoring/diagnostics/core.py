@@ -98,8 +98,7 @@ class Rule(ABC):
 
     `aliases` are the metric's names, the preferred one first; EVERY_METRIC and EVERY_STEP stand alone. With `each`
     every one that is logged is read, otherwise the first of them. `quiet` points without a mark end a finding.
-    `limits` are the thresholds, which settings and history may replace. `learns` names the limit that is learnt from
-    healthy runs, where there is one, and whether too much or too little is wrong: +1 or -1.
+    `limits` are the thresholds, which settings may replace.
     """
 
     name: ClassVar[str]
@@ -112,7 +111,6 @@ class Rule(ABC):
     each: ClassVar[bool] = False
     quiet: ClassVar[int] = 5
     limits: ClassVar[Mapping[str, float]] = {}
-    learns: ClassVar[tuple[str, int] | None] = None
 
     @abstractmethod
     def begin(self) -> State:

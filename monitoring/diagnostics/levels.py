@@ -23,7 +23,6 @@ class LevelRule(Rule):
     """
 
     reaches: ClassVar[bool] = False
-    learns: ClassVar[tuple[str, int] | None] = ("warning", 1)
 
     def begin(self) -> LevelState:
         return LevelState()

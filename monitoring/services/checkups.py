@@ -1,6 +1,5 @@
 """Diagnose on demand: short runs at once, long ones by a worker."""
 
-from typing import Final
 from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -8,22 +7,18 @@ from django.db import transaction
 
 from monitoring import selectors
 from monitoring.models import Stream
-from monitoring.services.diagnose import diagnose
+from monitoring.services.diagnose import diagnose, is_long
 from platform_site.common.messages import send
 from platform_site.common.queues import MAINTENANCE
-
-AT_ONCE: Final = 20_000
-"""Steps that are read while somebody waits: a few seconds."""
 
 
 def diagnose_now(stream: Stream) -> bool:
     """Read a run anew; False when that is left to a worker, as it would take too long to wait for."""
-    segments = selectors.segments(stream.pk)
-    if selectors.total_steps(selectors.parts_of(segments), segments) <= AT_ONCE:
-        diagnose(stream.pk)
-        return True
-    _send(stream.pk)
-    return False
+    if is_long(stream.pk):
+        _send(stream.pk)
+        return False
+    diagnose(stream.pk)
+    return True
 
 
 def diagnose_all(user: AbstractBaseUser | AnonymousUser) -> int:

@@ -27,11 +27,16 @@ from monitoring.models import Diagnosis, Finding, Segment, Stream
 from monitoring.services.thresholds import limits_for
 from monitoring.store.lines import Step
 from platform_site.common import live
+from platform_site.common.messages import send
+from platform_site.common.queues import MAINTENANCE
 
 MOST_AT_ONCE: Final = 512
 """Steps that a sync reads itself: some tens of milliseconds."""
 CHUNK: Final = 2000
 """Rows that are in memory at a time."""
+LOOK: Final = 20_000
+"""Steps that are read while somebody waits, or a host is observed: a few seconds."""
+SENT_S: Final = 30.0
 SHARE: Final = 20
 """Of the time since the last reading anew, at most one part in so many is spent on the next."""
 NOT_FROM_STEPS: Final = ("log_error", "stall")
@@ -47,8 +52,9 @@ def read(stream: Stream, segment: Segment, steps: Mapping[int, Step]) -> None:
         stream=stream, attempt=segment.attempt, state=engine.State().to_json()
     )
     if diagnosis.status != Diagnosis.Status.CURRENT or len(steps) > MOST_AT_ONCE:
-        # Steps to come are read from the database. One that lies before others may be among these.
-        _leave(diagnosis, diagnosis.status if diagnosis.status == Diagnosis.Status.STALE else Diagnosis.Status.BEHIND)
+        _leave(
+            diagnosis, Diagnosis.Status.STALE if _reaches_back(diagnosis, segment, steps) else Diagnosis.Status.BEHIND
+        )
         return
     state = _state_for(diagnosis, segment, rules_for(stream.algorithm))
     if state is None:
@@ -65,9 +71,10 @@ def read(stream: Stream, segment: Segment, steps: Mapping[int, Step]) -> None:
 
 
 def refresh(stream_id: UUID) -> bool:
-    """Catch up where a sync could not; whether there was anything to do. Takes its time, outside transactions.
+    """Catch up where a sync could not, as far as one look may; whether there was anything to do.
 
-    What has to be read anew again and again (a trainer that goes back with every step) is read ever more seldom.
+    What has to be read anew again and again (a trainer that goes back with every step) is read ever more seldom, and
+    a long run by a worker.
     """
     diagnosis = Diagnosis.objects.filter(stream_id=stream_id).exclude(status=Diagnosis.Status.CURRENT).first()
     if diagnosis is None:
@@ -77,6 +84,11 @@ def refresh(stream_id: UUID) -> bool:
         due = diagnosis.read_at + timedelta(seconds=SHARE * diagnosis.took_s)
         if timezone.now() < due:
             return False
+    if anew and _steps_of(stream_id) > LOOK:
+        # Should the message be lost, it is sent again once that much time has passed.
+        Diagnosis.objects.filter(pk=stream_id).update(read_at=timezone.now(), took_s=max(diagnosis.took_s, SENT_S))
+        send("diagnose_stream", MAINTENANCE, str(stream_id))
+        return True
     _read_all(stream_id, anew=anew)
     return True
 
@@ -84,6 +96,16 @@ def refresh(stream_id: UUID) -> bool:
 def diagnose(stream_id: UUID) -> None:
     """Read the whole run anew, from its first step."""
     _read_all(stream_id, anew=True)
+
+
+def is_long(stream_id: UUID) -> bool:
+    """Whether reading the run anew takes longer than anybody should wait for."""
+    return _steps_of(stream_id) > LOOK
+
+
+def _steps_of(stream_id: UUID) -> int:
+    segments = selectors.segments(stream_id)
+    return selectors.total_steps(selectors.parts_of(segments), segments)
 
 
 def keep_one(stream_id: UUID, attempt: int, found: Found) -> None:
@@ -98,6 +120,16 @@ def keep_one(stream_id: UUID, attempt: int, found: Found) -> None:
         Stream.objects.filter(pk=stream_id).update(version=F("version") + 1)
         _settle(stream, diagnosis, stream.last_step or 0, changed=True)
         _announce(stream_id)
+
+
+def _reaches_back(diagnosis: Diagnosis, segment: Segment, steps: Mapping[int, Step]) -> bool:
+    """Whether these steps lie before what was read, so that reading on would pass over them."""
+    upto = diagnosis.state.get("upto", -1)
+    if diagnosis.status == Diagnosis.Status.STALE or segment.attempt < diagnosis.attempt:
+        return True
+    if segment.attempt > diagnosis.attempt:
+        return segment.resumed_from is None or segment.resumed_from < upto
+    return min(steps, default=upto + 1) < upto
 
 
 def _state_for(diagnosis: Diagnosis, segment: Segment, rules: Mapping[str, Any]) -> engine.State | None:
@@ -126,17 +158,19 @@ def _read_all(stream_id: UUID, *, anew: bool) -> None:
     stream = Stream.objects.get(pk=stream_id)
     diagnosis, _made = Diagnosis.objects.get_or_create(stream=stream, defaults={"state": engine.State().to_json()})
     reading = _Reading(stream, diagnosis, anew=anew)
-    reading.read(selectors.segments(stream_id))
+    while not reading.read(selectors.segments(stream_id), LOOK) and anew:
+        pass
     with transaction.atomic():
         stream = Stream.objects.select_for_update().get(pk=stream_id)
         segments = selectors.segments(stream_id)
         # What came while we read is little by now.
-        reading.read(segments)
+        complete = reading.read(segments, CHUNK)
         now = Diagnosis.objects.get(pk=diagnosis.pk)
         changed = reading.keep(segments)
         now.state, now.attempt = reading.state.to_json(), reading.attempt
         # Whatever changed meanwhile is read at the next look.
-        now.status = Diagnosis.Status.CURRENT if now.asked == diagnosis.asked else Diagnosis.Status.STALE
+        if now.status != Diagnosis.Status.STALE or (anew and now.asked == diagnosis.asked):
+            now.status = Diagnosis.Status.CURRENT if complete else Diagnosis.Status.BEHIND
         if anew:
             now.took_s, now.read_at = time.monotonic() - began, timezone.now()
         Stream.objects.filter(pk=stream_id).update(version=F("version") + 1)
@@ -156,8 +190,13 @@ class _Reading:
         self.attempt = 0 if self.anew else diagnosis.attempt
         self.found: dict[Key, Found] = {}
 
-    def read(self, segments: Sequence[Segment]) -> None:
+    def read(self, segments: Sequence[Segment], most: int) -> bool:
+        """Read on, about `most` steps; whether that was all."""
+        seen_steps = 0
         for attempt, samples in _samples(segments, self.state.upto + 1):
+            if seen_steps >= most:
+                return False
+            seen_steps += len(samples)
             if attempt != self.attempt:
                 self.state = engine.cut(self.state)
                 self.found = {key: _closed(found) for key, found in self.found.items()}
@@ -165,6 +204,7 @@ class _Reading:
             seen = engine.advance(self.state, samples, self.rules, self.limits)
             self.state = seen.state
             self.found |= {(attempt, *finding.key): finding for finding in seen.findings}
+        return True
 
     def keep(self, segments: Sequence[Segment]) -> bool:
         stream_id = segments[0].stream_id if segments else None

@@ -81,7 +81,6 @@ class TrainModel(RunnerKind):
         about = {
             "algorithm": _algorithm(revision, stage.params),
             "trainer": revision.recipe.trainer,
-            "recipe": revision.recipe.slug,
         }
         stream, _made = Stream.objects.update_or_create(
             id=stage.id, defaults=about, create_defaults={**about, "project": project}

@@ -145,7 +145,7 @@ def run(
         id=uid, pipeline=pipeline, name="train", kind="train_model", queue="training", status=status, host=host,
         started_at=started if has_started else None, completed_at=ended, error_message=error, queued_at=started,
     )  # fmt: skip
-    about = {"algorithm": revision.recipe.algorithm, "trainer": revision.recipe.trainer, "recipe": recipe}
+    about = {"algorithm": revision.recipe.algorithm, "trainer": revision.recipe.trainer}
     stream = Stream.objects.create(id=uid, project=revision.recipe.project, target_step=target, **about)
     job = Job.objects.create(
         id=uid, stage=stage, stream=stream, project=revision.recipe.project, name=name, recipe_revision=revision,

@@ -15,6 +15,7 @@ from monitoring.finding_selectors import critical
 from monitoring.models import Diagnosis, Finding, Stream
 from monitoring.services import diagnose
 from monitoring.services.sync import open_segment, sync_stream
+from monitoring.tasks import diagnose_stream
 
 from .conftest import Run
 from .lines import append
@@ -101,6 +102,42 @@ def test_many_steps_at_once_are_read_after_they_are_there(grpo: Run) -> None:
     append(path, *kl(6.5, first=2002))
     grpo.sync()
     assert found(grpo) == [("kl_explosion", 2001, 2002, "critical")]
+
+
+def test_a_look_reads_only_so_much_and_the_next_goes_on(grpo: Run) -> None:
+    path = grpo.attempt()
+    append(path, *kl(*[0.1] * 45_000), *kl(6.0, first=45_001))
+    sync_stream(grpo.stream_id, grpo.transport)
+    looks = 0
+    while diagnose.refresh(grpo.stream_id):
+        looks += 1
+    assert looks == 3
+    assert found(grpo) == [("kl_explosion", 45_001, 45_001, "critical")]
+
+
+def test_a_long_run_is_read_anew_by_a_worker(grpo: Run) -> None:
+    path = grpo.attempt()
+    append(path, *kl(*[0.1] * 20_100))
+    grpo.sync()
+    while diagnose.refresh(grpo.stream_id):
+        pass
+    append(path, *kl(6.0, first=5))
+    grpo.sync()
+    assert found(grpo) == []
+    assert Diagnosis.objects.get().status == Diagnosis.Status.STALE
+    assert not diagnose.refresh(grpo.stream_id), "it is sent once"
+    diagnose_stream(str(grpo.stream_id))
+    assert found(grpo) == [("kl_explosion", 5, 5, "critical")]
+    assert Diagnosis.objects.get().status == Diagnosis.Status.CURRENT
+
+
+def test_a_late_step_among_many_is_not_passed_over(grpo: Run) -> None:
+    path = grpo.attempt()
+    append(path, *kl(0.1, 0.1), *kl(0.1, first=10))
+    grpo.sync()
+    append(path, *kl(6.0, first=3), *kl(*[0.1] * 600, first=11))
+    grpo.sync()
+    assert found(grpo) == [("kl_explosion", 3, 3, "critical")]
 
 
 def test_a_late_step_is_read_where_it_belongs(grpo: Run) -> None:

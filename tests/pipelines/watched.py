@@ -52,7 +52,7 @@ def watched(hands: Hands, script: str, *, policy: str = "stop", algorithm: str =
         slug="watched", defaults={"project": project, "name": "Watched", "algorithm": algorithm, "on_critical": policy}
     )
     revision, _ = RecipeRevision.objects.get_or_create(recipe=recipe, number=1, defaults={"base_model": "m"})
-    stream = Stream.objects.create(id=stage.id, project=project, algorithm=algorithm, trainer="verl", recipe="watched")
+    stream = Stream.objects.create(id=stage.id, project=project, algorithm=algorithm, trainer="verl")
     Job.objects.create(
         id=stage.id, stage=stage, stream=stream, project=project, name="Watched", recipe_revision=revision
     )

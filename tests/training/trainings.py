@@ -48,6 +48,7 @@ def in_training_environment(code: str, work: Path, *arguments: str) -> Any:
 class Training:
     """A run of a built-in recipe, with `params` on top and the first `rows` rows of its dataset; not waited for.
 
+    `environment` comes on top of the trainer's.
     `processes` above 1 are processes on this machine's processors, started as those of GPUs are.
     """
 
@@ -60,6 +61,7 @@ class Training:
         resume_from: str | None = None,
         processes: int = 1,
         rows: int | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         runtime = root / "runtime" / "copy"
         if not runtime.exists():
@@ -79,7 +81,7 @@ class Training:
         assert compiled.target_step is not None
         self.target = compiled.target_step
         Path(self.folder.config).write_text(compiled.config_yaml)
-        argv, env = list(compiled.argv), {**compiled.env, ENV_LAUNCH_TOKEN: self.run.token}
+        argv, env = list(compiled.argv), {**compiled.env, ENV_LAUNCH_TOKEN: self.run.token, **(environment or {})}
         if processes > 1:
             launcher = ["-m", "torch.distributed.run", "--standalone", "--nnodes=1", f"--nproc-per-node={processes}"]
             argv[2:2] = launcher

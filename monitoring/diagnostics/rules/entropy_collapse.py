@@ -72,7 +72,6 @@ class EntropyCollapse(Rule):
     algorithms: ClassVar = BY_REWARD
     aliases: ClassVar = ("actor/entropy", "actor/entropy_loss", "entropy", "train/entropy")
     limits: ClassVar = {"warning": 0.2, "error": 0.05, "least": 0.05}
-    learns: ClassVar = ("warning", -1)
 
     def begin(self) -> State:
         return State()

@@ -33,7 +33,6 @@ class GradSpike(Rule):
     each: ClassVar = True
     # z alone would call one step in two hundred a spike: the values of a healthy run vary, too.
     limits: ClassVar = {"z": 2.5, "weight": 0.97, "ratio": 5.0, "error_ratio": 20.0, "warmup": 25}
-    learns: ClassVar = ("ratio", 1)
 
     def begin(self) -> State:
         return State()

@@ -28,7 +28,6 @@ class KlExplosion(Rule):
     aliases: ClassVar = ("actor/kl_loss", "actor/ppo_kl", "critic/kl", "kl", "objective/kl")
     each: ClassVar = True
     limits: ClassVar = {"threshold": 1.0}
-    learns: ClassVar = ("threshold", 1)
 
     def begin(self) -> None:
         return None

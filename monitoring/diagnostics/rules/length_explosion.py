@@ -45,7 +45,6 @@ class LengthExplosion(Rule):
         "response_length/mean", "completions/mean_length", "train/completions/mean_length", "completion_length",
     )  # fmt: skip
     limits: ClassVar = {"times": 2.0, "crash_times": 1.5}
-    learns: ClassVar = ("times", 1)
 
     def begin(self) -> State:
         return State()

@@ -56,6 +56,7 @@ FIRES = [
     Fires("kl_explosion", "grpo", {"actor/ppo_kl": [0.1, -6.0]}, "actor/ppo_kl", 2, C, -6.0),
     Fires("kl_explosion", "grpo", {"kl": [0.1, 0.2, 7.0]}, "kl", 3, C, 7.0),
     Fires("loss_plateau", "sft", {LOSS: [*ramp(10, 3, 2), *wave(60, 2.2, 0.01)]}, LOSS, 60, W),
+    Fires("loss_plateau", "sft", {LOSS: [4.0, 3.9, 9.0, 30.0, 60.0, 90.0]}, LOSS, 5, E),
     Fires("loss_plateau", "dpo", {"loss": [0.7] * 60}, "loss", 51, W, 0.7),
     Fires("reward_collapse", "grpo", {REWARD: [*ramp(80, 0.1, 0.9), *[0.1] * 40]}, REWARD, 95, E),
     Fires("entropy_collapse", "grpo", {ENTROPY: [*[1.0] * 10, *[0.1] * 30]}, ENTROPY, 20, W),
@@ -110,6 +111,7 @@ SILENT: list[tuple[str, str, Columns]] = [
     ("kl_explosion", "grpo", {"actor/kl_loss": [0.999, -0.999, 0.0]}),
     ("kl_explosion", "sft", {"kl": [50.0]}),
     ("loss_plateau", "sft", {LOSS: ramp(200, 3.0, 1.0)}),
+    ("loss_plateau", "sft", {LOSS: [4.0, 4.1, 12.0, 4.0, 3.9, 3.8, 3.7, 3.6]}),
     ("loss_plateau", "sft", {LOSS: [2.0, *[2.1] * 49]}),
     ("loss_plateau", "grpo", {LOSS: [2.0] * 200}),
     ("reward_collapse", "grpo", {REWARD: [*ramp(80, 0.1, 0.9), *[0.6] * 40]}),
@@ -156,6 +158,7 @@ def test_a_rule_stays_silent(rule: str, algorithm: str, columns: Columns) -> Non
         ("clip_fraction", "grpo", CLIPPED, [0.25] * 10, [0.2501] * 10),
         ("rollout_corr", "grpo", "rollout_corr/kl", [-0.1] * 5, [-0.1001] * 5),
         ("loss_plateau", "sft", LOSS, [1.0] * 50, [1.0] * 51),
+        ("loss_plateau", "sft", LOSS, [1.0, *[2.2] * 4], [1.0, *[2.25] * 4]),
         ("loss_plateau", "sft", LOSS, [*[1.0] * 50, 0.9989], [*[1.0] * 50, 0.999]),
     ],
 )
