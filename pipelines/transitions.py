@@ -122,7 +122,9 @@ class Moves:
         if move.target is PipelineStatus.RUNNING and self.pipeline.started_at is None:
             changes.setdefault("started_at", now)
         if event is PipelineEvent.REOPEN:
-            changes |= {"completed_at": None, "error_message": ""}
+            ended = self.pipeline.completed_at or now
+            idle_s = self.pipeline.idle_s + max(0.0, (now - ended).total_seconds())
+            changes |= {"completed_at": None, "error_message": "", "idle_s": idle_s}
         if move.target in PIPELINE_TERMINAL:
             changes.setdefault("completed_at", now)
         before = self.pipeline.status

@@ -91,9 +91,11 @@ def _end(pipeline: Pipeline, moves: Moves, actor: str) -> None:
     stages = Stage.objects.filter(pipeline=pipeline)
     ended = stages.aggregate(last=Max("completed_at"))["last"]
     failed = stages.filter(status=StageStatus.FAILED).order_by("order").first()
-    # Who cancelled a stage wants an end: nothing of the pipeline starts again by itself after that.
+    # Who cancelled a stage, or all, wants an end: nothing of the pipeline starts again by itself after that. All may
+    # have been asked for too late for any stage to be cancelled.
     cancelled = stages.filter(status=StageStatus.CANCELLED).exists()
-    if failed is not None and not cancelled and pipeline.retry_count < pipeline.max_retries:
+    wanted = cancelled or pipeline.cancel_asked_at is not None
+    if failed is not None and not wanted and pipeline.retry_count < pipeline.max_retries:
         _try_again(pipeline, moves)
     elif failed is not None:
         message = f"Stage {failed.name} failed: {failed.error_message}"

@@ -4,11 +4,13 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.db import DatabaseError
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from environments.transports import Transport, TransportError, Unreachable
 from pipelines.folders import run_folder
@@ -98,6 +100,12 @@ def fail_or_retry(attempt: Attempt, verdict: Verdict, probe: dict[str, Any], *, 
     )
 
 
+def unforeseen(error: Exception) -> Verdict:
+    """Of work that broke in a way that nobody foresaw: its stage says how. Nobody knows whether that passes."""
+    told = f"{type(error).__name__}: {error}"[:1000]
+    return Verdict(False, _("It broke in its worker: %(error)s") % {"error": told}, retryable=True)
+
+
 @dataclass(frozen=True)
 class Done:
     """What a worker did itself: how it came out, after how many seconds since it took it."""
@@ -132,11 +140,21 @@ def end_each(done: Sequence[Done]) -> set[str]:
     """The same one by one, each as its stage stands by now."""
     queued: set[str] = set()
     for one in done:
-        with moving(one.attempt.stage.pipeline_id) as moves:
-            end = complete if one.verdict.complete else fail_or_retry
-            end(one.attempt, one.verdict, {"elapsed_s": one.elapsed_s})
-        queued |= moves.queued
+        try:
+            queued |= _end_alone(one)
+        except DatabaseError:
+            raise  # it passes: the stage is left to its lease, and done again
+        except Exception as error:
+            logger.exception("Stage %s cannot keep its result", one.attempt.stage_id)
+            queued |= _end_alone(replace(one, verdict=unforeseen(error)))
     return queued
+
+
+def _end_alone(one: Done) -> set[str]:
+    with moving(one.attempt.stage.pipeline_id) as moves:
+        end = complete if one.verdict.complete else fail_or_retry
+        end(one.attempt, one.verdict, {"elapsed_s": one.elapsed_s})
+    return moves.queued
 
 
 def _grouped(done: Iterable[Done], key: Callable[[Done], Any]) -> list[tuple[Any, list[Done]]]:
