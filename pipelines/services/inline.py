@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
@@ -16,7 +17,7 @@ from pipelines.decide import RESEND_AFTER_S
 from pipelines.kinds import InlineKind, Verdict, instant_names, kind_of
 from pipelines.models import Attempt
 from pipelines.services import finish
-from pipelines.services.dispatch import Taker, hand_out
+from pipelines.services.dispatch import HandedOut, Taker, hand_out
 from pipelines.services.finish import Done
 from pipelines.services.leases import LEASE_S, lease_until, renewed
 from pipelines.services.params import params_of
@@ -38,14 +39,14 @@ def run_inline(attempt: Attempt, kind: InlineKind, *, worker: str) -> bool:
 
     Whoever ends a stage hands out the slot that came free, and goes on itself with what needs no other worker.
     """
-    queue, taken = attempt.stage.queue, _begin(attempt, kind, worker)
+    queue, host, taken = attempt.stage.queue, attempt.host, _begin(attempt, kind, worker)
     if not taken:
         return False
     until = time.monotonic() + TAKE_S
     while taken:
         done = _work(taken)
-        free = bool(worker) and time.monotonic() < until
-        taken = _turn(done, queue, Taker(queue, worker, partial(_holding, worker)) if free else None)
+        taker = Taker(queue, worker, host, partial(_holding, worker)) if worker and host is not None else None
+        taken = _turn(done, queue, taker if time.monotonic() < until else None)
     return True
 
 
@@ -53,15 +54,24 @@ def _turn(done: Sequence[Done], queue: str, taker: Taker | None) -> list[Attempt
     """End what was done, and take what may start next, in one transaction: that costs as much as a short stage."""
     queued: set[str] = set()
 
+    def end(kept: ExitStack) -> list[Attempt]:
+        ended = finish.end_inline(done, kept)
+        queued.update(ended.queued)
+        return ended.ready
+
     try:
-        taken = hand_out({queue}, taker, lambda kept: queued.update(finish.end_inline(done, kept))).taken
+        found = hand_out({queue}, taker, end)
     except Exception as error:
         # What is done ends, whatever is wrong with its neighbours or with what comes next.
         logger.info("Stages that were done end one by one: %s", error)
-        taken, queued = [], {queue, *finish.end_each(done)}
-    if others := queued - {queue} if taken else queued:
-        hand_out(others)
-    return taken
+        found, queued = HandedOut(), {queue, *finish.end_each(done)}
+    if found.taken and not found.left:
+        queued.discard(queue)
+    elif found.left:
+        queued.add(queue)
+    if queued:
+        hand_out(queued)
+    return found.taken
 
 
 def _holding(worker: str) -> dict[str, Any]:
@@ -77,11 +87,10 @@ def _begin(attempt: Attempt, kind: InlineKind, worker: str) -> list[Attempt]:
             if attempt not in begun:
                 return []
             # One transaction: a stage seen to run without its lease would be taken for lost, and run twice.
-            ids = [one.pk for one in begun]
-            numbers = {one.stage_id: one.number for one in begun}
-            moves.stages(numbers, Step(StageEvent.START, worker or "worker"), held=ids)
             held = _holding(worker)
-            Attempt.objects.filter(pk__in=ids).update(**held)
+            moves.attempts([one.pk for one in begun], **held)
+            numbers = {one.stage_id: one.number for one in begun}
+            moves.stages(numbers, Step(StageEvent.START, worker or "worker"))
     except MovedMeanwhile:
         return []
     for one in begun:
