@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
@@ -40,22 +40,19 @@ class Taker:
     """A worker that has its hands free for one more short stage of `queue`, or some instant ones, without a message.
 
     `fields` says, when it comes to that, what it writes into the attempts that it takes: locks may be waited for
-    longer than a lease lasts. `host` is the one that its work was given to.
+    longer than a lease lasts.
     """
 
     queue: str
     worker: str
-    host: Host
     fields: Callable[[], dict[str, Any]]
 
 
 @dataclass
 class HandedOut:
-    """`taken` run already, by the taker; a message was sent for each of the others that `started` counts. `left`:
-    something in the queues needs a host, which a taker does not look for."""
+    """`taken` run already, by the taker; a message was sent for each of the others that `started` counts."""
 
     started: int = 0
-    left: bool = False
     taken: list[Attempt] = field(default_factory=list)
 
 
@@ -80,7 +77,7 @@ def hand_out(
     with transaction.atomic(), ExitStack() as kept:
         queues = Queue.objects.select_for_update().order_by("-priority", "name")
         locked = list(queues if only is None else queues.filter(pk__in=only))
-        places = _Places() if first is None or taker is None else _AtHand(taker.host)
+        places = _Places()
         fresh: dict[UUID, Attempt] = {}
         if first is not None:
             places.lock()
@@ -94,16 +91,15 @@ def hand_out(
                 host = places.take(stage)
                 if host is not None:
                     chosen.append((stage, host))
-                free -= host is not None or places.keeps_slot
-                if not free:
-                    break
+                    free -= 1
+                    if not free:
+                        break
         _enqueue(fresh.keys() - {stage.pk for stage, _host in chosen}, fresh)
         if {stage.pipeline_id for stage, _host in chosen} - open_blocks():
             kept.close()  # written in the order in which it happened: what ended made room
         found = _start(chosen, fresh, taker)
         # Last: it writes stages without their pipeline's row, which nobody may ask for after that.
         _tell(places.waiting)
-        found.left = places.left
         return found
 
 
@@ -140,13 +136,9 @@ def _queued(queue: Queue, free: int) -> Iterator[Stage]:
 
 @dataclass
 class _Places:
-    """The hosts, locked, and how full they are. `waiting` has the stages for which there is no room, by the reason;
-    `left`: of one nobody knows."""
+    """The hosts, locked, and how full they are. `waiting` has the stages for which there is no room, by the reason."""
 
     waiting: dict[str, list[UUID]] = field(default_factory=lambda: defaultdict(list))
-    left: bool = False
-    keeps_slot: ClassVar[bool] = False
-    """Whether a stage for which there is no host has its slot all the same."""
 
     @cached_property
     def _hosts(self) -> list[Host]:
@@ -162,7 +154,8 @@ class _Places:
         return Counter(active.exclude(stage__kind__in=inline_names()).values_list("host_id", flat=True))
 
     def lock(self) -> None:
-        """For who is about to lock a pipeline: that comes after the hosts."""
+        """For who is about to lock a pipeline: that comes after the hosts. It also keeps two apart that work for
+        different queues and go on from one pipeline to the other's."""
         _ = self._hosts
 
     def take(self, stage: Stage) -> Host | None:
@@ -201,26 +194,6 @@ class _Places:
             else:
                 return host, ""
         return None, why
-
-
-class _AtHand(_Places):
-    """For who has no time to lock hosts: short stages, which take no room on one. The slot of another stage is kept
-    free, until somebody looks for a host."""
-
-    keeps_slot: ClassVar[bool] = True
-
-    def __init__(self, host: Host) -> None:
-        super().__init__()
-        self._host = host
-
-    def lock(self) -> None:
-        """Nothing is counted."""
-
-    def take(self, stage: Stage) -> Host | None:
-        if is_inline(stage.kind) and stage.host_id in (None, self._host.pk):
-            return self._host
-        self.left = True
-        return None
 
 
 def _tell(waiting: dict[str, list[UUID]]) -> None:

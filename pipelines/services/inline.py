@@ -17,7 +17,7 @@ from pipelines.decide import RESEND_AFTER_S
 from pipelines.kinds import InlineKind, Verdict, instant_names, kind_of
 from pipelines.models import Attempt
 from pipelines.services import finish
-from pipelines.services.dispatch import HandedOut, Taker, hand_out
+from pipelines.services.dispatch import Taker, hand_out
 from pipelines.services.finish import Done
 from pipelines.services.leases import LEASE_S, lease_until, renewed
 from pipelines.services.params import params_of
@@ -39,14 +39,14 @@ def run_inline(attempt: Attempt, kind: InlineKind, *, worker: str) -> bool:
 
     Whoever ends a stage hands out the slot that came free, and goes on itself with what needs no other worker.
     """
-    queue, host, taken = attempt.stage.queue, attempt.host, _begin(attempt, kind, worker)
+    queue, taken = attempt.stage.queue, _begin(attempt, kind, worker)
     if not taken:
         return False
     until = time.monotonic() + TAKE_S
     while taken:
         done = _work(taken)
-        taker = Taker(queue, worker, host, partial(_holding, worker)) if worker and host is not None else None
-        taken = _turn(done, queue, taker if time.monotonic() < until else None)
+        free = bool(worker) and time.monotonic() < until
+        taken = _turn(done, queue, Taker(queue, worker, partial(_holding, worker)) if free else None)
     return True
 
 
@@ -60,18 +60,14 @@ def _turn(done: Sequence[Done], queue: str, taker: Taker | None) -> list[Attempt
         return ended.ready
 
     try:
-        found = hand_out({queue}, taker, end)
+        taken = hand_out({queue}, taker, end).taken
     except Exception as error:
         # What is done ends, whatever is wrong with its neighbours or with what comes next.
         logger.info("Stages that were done end one by one: %s", error)
-        found, queued = HandedOut(), {queue, *finish.end_each(done)}
-    if found.taken and not found.left:
-        queued.discard(queue)
-    elif found.left:
-        queued.add(queue)
-    if queued:
-        hand_out(queued)
-    return found.taken
+        taken, queued = [], {queue, *finish.end_each(done)}
+    if others := queued - {queue} if taken else queued:
+        hand_out(others)
+    return taken
 
 
 def _holding(worker: str) -> dict[str, Any]:
