@@ -124,7 +124,7 @@ def keep_one(stream_id: UUID, attempt: int, found: Found) -> None:
 
 def _reaches_back(diagnosis: Diagnosis, segment: Segment, steps: Mapping[int, Step]) -> bool:
     """Whether these steps lie before what was read, so that reading on would pass over them."""
-    upto = diagnosis.state.get("upto", -1)
+    upto: int = diagnosis.state.get("upto", -1)
     if diagnosis.status == Diagnosis.Status.STALE or segment.attempt < diagnosis.attempt:
         return True
     if segment.attempt > diagnosis.attempt:
