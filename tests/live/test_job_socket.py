@@ -39,7 +39,7 @@ def test_a_program_gets_the_full_state_on_connect(run: Run, lines: Lines, alice:
     line = lines.program(live(run), alice)
     assert [line.next() for _ in range(3)] == [
         {"type": "metrics", "points": {"loss": [[1, 3.0], [2, "NaN"]]}, "cursor": 1},
-        {"type": "status", "status": "running", "health_score": None},
+        {"type": "status", "status": "running", "health_score": 30},
         {"type": "progress", "step": 2, "fraction": 0.02},
     ]
 
@@ -93,7 +93,7 @@ def test_the_end_comes_after_the_last_point_and_closes(run: Run, lines: Lines, a
     assert code == 1000
     assert seen[-1] == {"type": "end"}
     assert points(seen) == [("loss", 100, 0.5)]
-    assert {"type": "status", "status": "completed", "health_score": None} in seen
+    assert {"type": "status", "status": "completed", "health_score": 100} in seen
     assert {"type": "progress", "step": 100, "fraction": 1.0} in seen
 
 
