@@ -85,6 +85,13 @@ LEAVES: Final[Mapping[str, tuple[str, Json]]] = {
 }
 """key -> type and default, as Leaf has them."""
 
+ITEMS: Final[Mapping[str, str]] = {
+    "loss_weights": "number",
+    "model.lora_target_modules": "string",
+    "model.lora_modules_to_save": "string",
+}
+"""key -> what its list holds, where the default shows none."""
+
 OURS: Final[Mapping[str, tuple[str, Json]]] = {
     "model.path": ("null|string", None),
     "data.train_files": ("null|string", None),

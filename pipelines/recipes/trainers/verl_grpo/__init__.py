@@ -124,6 +124,8 @@ class VerlGrpo(Trainer):
         not_zero=ranges.NOT_ZERO,
         lengths=ranges.LENGTHS,
         idle=ownership.IDLE,
+        replaced=ownership.REPLACED,
+        plain=ownership.PLAIN,
     )
     groups: ClassVar[tuple[Group, ...]] = fields.GROUPS
     cpu: ClassVar[Mapping[str, Json]] = CPU
