@@ -21,7 +21,7 @@ _OBJECTS: Final = frozenset({"dict", "Dict", "Mapping", "DictConfig"})
 class Field:
     """A field of a configuration class. `default` is None where it is computed or missing.
 
-    verl overwrites a `runtime` field while it runs (`_mutable_fields`). `items`: types of what a list holds, where said.
+    verl overwrites a `runtime` field while it runs (`_mutable_fields`). `items`: types of what a list holds, if said.
     """
 
     name: str

@@ -26,8 +26,8 @@ class Leaf:
     """One key of the trainer's configuration tree.
 
     `type` is one or more of boolean, integer, number, string, array, object, null and any, joined by `|`.
-    An `open` leaf takes keys below it that the trainer does not list (`model.override_config.num_layers`). `items`: types
-    of what its lists hold, where the trainer says; else what the default list holds.
+    An `open` leaf takes keys below it that the trainer does not list (`model.override_config.num_layers`).
+    `items`: types of what its lists hold, where the trainer says; else it is what the default list holds.
     """
 
     key: str

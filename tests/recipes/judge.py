@@ -2,8 +2,9 @@
 input, an answer a line on standard output, so that hundreds take one start.
 
 `{"trainer": "sft" | "dpo" | "grpo" | "trl", "values": {key: value}}` →
-`{key: {"taken": bool, "fits": bool | null, "why": str}}`; `taken`: there is such a key. `fits`: the value's type is what
-the trainer's own class, or its default, has there; null where neither says. `{"trainer": …, "config": path}` → what is wrong with a compiled configuration, or nothing.
+`{key: {"taken": bool, "fits": bool | null, "why": str}}`. `taken`: there is such a key. `fits`: the value's type is
+what the trainer's own class, or its default, has there; null where neither says.
+`{"trainer": …, "config": path}` → what is wrong with a compiled configuration, or nothing.
 """
 
 import copy
@@ -291,7 +292,8 @@ def main() -> None:
                 said = f"{type(error).__name__}: {error}"
         else:
             said = made[name].answers(asked["values"])
-        print(json.dumps(said), flush=True)
+        sys.stdout.write(json.dumps(said) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

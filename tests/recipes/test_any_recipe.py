@@ -1,4 +1,4 @@
-"""Whatever a recipe says: on keys and types, validation and the real trainer's loader agree, and what is valid loads."""
+"""On keys and types, validation and the real trainer's loader agree, whatever a recipe says; what is valid loads."""
 
 import json
 import os

@@ -166,14 +166,17 @@ def test_what_cannot_be_run_here_is_taken_and_said_what_counts_instead(key, valu
     assert (key, used) in [(one.key, one.suggestion) for one in found.warnings]
     compiled = compile_recipe(spec, dataset(rows=10_000, kind="prompts"), place(cuda=True, gpus=1))
     assert compiled.adjusted[key] == (value, used)
-    assert compiled.config == compile_recipe(
-        spec.merged({key: used}), dataset(rows=10_000, kind="prompts"), place(cuda=True, gpus=1)
-    ).config
+    assert (
+        compiled.config
+        == compile_recipe(
+            spec.merged({key: used}), dataset(rows=10_000, kind="prompts"), place(cuda=True, gpus=1)
+        ).config
+    )
 
 
 def test_one_prompt_one_answer_is_not_enough_for_what_counts_instead():
     spec = RecipeSpec("r", "grpo", "verl", "organisation/model", {"algorithm.adv_estimator": "remax"})
-    assert [(one.key, one.suggestion) for one in check(spec).errors] == [("actor_rollout_ref.rollout.n", "8")]
+    assert ("actor_rollout_ref.rollout.n", "8") in [(one.key, one.suggestion) for one in check(spec).errors]
 
 
 def test_gpus_that_nobody_knows_yet_are_as_many_as_the_settings_need():

@@ -75,9 +75,9 @@ def exact_match(response: str, answer: str, _: Settings) -> float:
 
 def has_format(response: str, _: str, settings: Settings) -> float:
     """1 when the pattern is found in the response, else 0, also where the search takes longer than SEARCH_LIMIT_S."""
-    # The standard library's search cannot be interrupted in a thread, where verl calls this. Of the training side alone:
-    # the platform only compiles patterns.
-    import regex  # noqa: PLC0415
+    # The standard library's search cannot be interrupted in a thread, where verl calls this. Of the
+    # training side alone: the platform only compiles patterns.
+    import regex  # type: ignore[import-untyped]  # noqa: PLC0415
 
     try:
         return float(regex.search(settings.format_pattern, response, timeout=SEARCH_LIMIT_S) is not None)

@@ -97,6 +97,13 @@ class Trainer(ABC):
     cpu: ClassVar[Mapping[str, Json]]
     """Without these it does not run on a CPU: there they win over the recipe."""
 
+    fork_keeps: ClassVar[tuple[str, ...]]
+    """Beginnings of settings that a run has to share with the one whose checkpoint it begins from."""
+    fork_renews: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of settings of which another value counts only where the optimizer's state is left behind."""
+    weights_alone: ClassVar[Mapping[str, Json]] = {}
+    """With these a checkpoint's weights are taken and nothing else."""
+
     @abstractmethod
     def tree(self) -> Tree:
         """Its settings, read without importing it. Kept; not to be changed. Raises RuntimeError when not installed."""

@@ -40,6 +40,7 @@ class TrlDpo(Trainer):
     )
     groups: ClassVar[tuple[Group, ...]] = fields.GROUPS
     cpu: ClassVar[Mapping[str, Json]] = keys.CPU
+    fork_keeps: ClassVar[tuple[str, ...]] = keys.IN_CHECKPOINT
 
     def tree(self) -> Tree:
         return _tree()

@@ -129,6 +129,14 @@ class VerlGrpo(Trainer):
     )
     groups: ClassVar[tuple[Group, ...]] = fields.GROUPS
     cpu: ClassVar[Mapping[str, Json]] = CPU
+    fork_keeps: ClassVar[tuple[str, ...]] = (
+        "data.",
+        "actor_rollout_ref.model.lora_",
+        "actor_rollout_ref.model.target_",
+        "actor_rollout_ref.model.exclude_",
+    )
+    fork_renews: ClassVar[tuple[str, ...]] = ("actor_rollout_ref.actor.optim.",)
+    weights_alone: ClassVar[Mapping[str, Json]] = {"actor_rollout_ref.actor.checkpoint.load_contents": ["model"]}
     module: ClassVar[str] = "platform_runtime.trainers.verl_grpo"
 
     def tree(self) -> Tree:
