@@ -79,8 +79,9 @@ TINY_DPO: Final = PipelineTemplate(
     slug="tiny-dpo-pipeline",
     name=gettext_noop("Tiny DPO, from pairs to score"),
     description=gettext_noop(
-        "Makes pairs ready, teaches a Llama of a few million parameters to prefer sums worked out to sums guessed, asks "
-        "it sums, and keeps its last checkpoint. A minute or two on two cores; so small a model hardly learns to add."
+        "Makes pairs ready, teaches a Llama of a few million parameters to prefer sums worked out to sums guessed, "
+        "asks it sums, and keeps its last checkpoint. A minute or two on two cores; so small a model hardly learns to "
+        "add."
     ),
     stages=_learned("tiny-dpo", "arithmetic-pairs"),
 )

@@ -4,6 +4,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from platform_runtime import models
@@ -33,6 +34,9 @@ UNKNOWN: Final = gettext_noop("The trainer has no such setting.")
 A_GROUP: Final = gettext_noop("This is a group of settings: name one of them, such as %(example)s.")
 WRONG_TYPE: Final = gettext_noop("Must be %(expected)s, not %(given)s (%(value)s).")
 WRONG_ITEM: Final = gettext_noop("The list must hold %(expected)s, not %(value)s.")
+
+_BESIDE: Final = frozenset({"base_model", "dataset"})
+"""What may be wrong beside the settings."""
 
 _HUB_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _SHOWN: Final = 80
@@ -84,8 +88,10 @@ def check(
         elif literals.holds_substitution(value):
             warnings.append(Problem(key, gettext_noop("${…} is taken as it is written: nothing is put in its place.")))
     errors.extend(_overlaps(spec.params))
-    if not errors:
-        settings = effective(spec)
+    # A key that the trainer does not have says nothing of the others; a wrong value would be judged twice.
+    strange = {one.key for one in errors if one.template in (UNKNOWN, A_GROUP)}
+    if all(one.key in strange or one.key in _BESIDE for one in errors):
+        settings = effective(replace(spec, params={key: spec.params[key] for key in spec.params.keys() - strange}))
         processes = gpus or trainer.fewest(settings)
         errors.extend(trainer.problems(settings, dataset, processes))
         warnings.extend(trainer.warnings(settings))
