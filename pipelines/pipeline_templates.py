@@ -86,17 +86,7 @@ TINY_DPO: Final = PipelineTemplate(
     stages=_learned("tiny-dpo", "arithmetic-pairs"),
 )
 
-TINY_GRPO: Final = PipelineTemplate(
-    slug="tiny-grpo-pipeline",
-    name=gettext_noop("Tiny GRPO, from prompts to score"),
-    description=gettext_noop(
-        "Makes prompts ready, lets a Llama of a few million parameters answer them and learn from its rewards, asks it "
-        "sums, and keeps its last checkpoint. Some minutes on two cores; its reward rises, its sums stay wrong."
-    ),
-    stages=_learned("tiny-grpo", "arithmetic-prompts"),
-)
-
-TEMPLATES: Final = (TINY_SFT, SMOLLM2_SFT, TINY_DPO, TINY_GRPO)
+TEMPLATES: Final = (TINY_SFT, SMOLLM2_SFT, TINY_DPO)
 
 
 def template(slug: str) -> PipelineTemplate | None:

@@ -1,4 +1,4 @@
-"""The tiny templates of DPO and GRPO, as they are posted, for real: from data to score."""
+"""The tiny template of DPO, as it is posted, for real: from pairs to score."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from environments.models import Host
 from pipelines.models import Stage
-from pipelines.pipeline_templates import TINY_DPO, TINY_GRPO, PipelineTemplate
+from pipelines.pipeline_templates import TINY_DPO
 from pipelines.services import builtin
 from pipelines.services.create import PipelineSpec, create_pipeline
 from tests.faults.training_platform import PYTHON
@@ -21,18 +21,13 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.training, pyt
 @pytest.mark.skipif(
     not Path(PYTHON).exists() and not os.environ.get("CI"), reason="environments/setup_local_env.sh training"
 )
-@pytest.mark.parametrize(
-    ("template", "shows"),
-    [(TINY_DPO, "train/rewards/margins"), (TINY_GRPO, "critic/rewards/mean")],
-    ids=["dpo", "grpo"],
-)
-def test_a_template_goes_from_data_to_score(hands: Hands, template: PipelineTemplate, shows: str) -> None:
+def test_pairs_become_a_score(hands: Hands) -> None:
     builtin.install()
     Host.objects.filter(pk=hands.host.pk).update(python=PYTHON)
     user = builders.person()
-    pipeline = create_pipeline(user=user, spec=PipelineSpec(template.slug, template.stages), start=True)
+    pipeline = create_pipeline(user=user, spec=PipelineSpec("from pairs to score", TINY_DPO.stages), start=True)
     results = {}
-    for one in template.stages:
+    for one in TINY_DPO.stages:
         stage = Stage.objects.get(pipeline=pipeline, name=one.name)
         hands.launch(stage)
         assert hands.until(stage, timeout_s=500) == "completed", (one.name, stage.error_message)
@@ -40,7 +35,7 @@ def test_a_template_goes_from_data_to_score(hands: Hands, template: PipelineTemp
     pipeline.refresh_from_db()
     assert pipeline.status == "completed"
     assert results["preprocess"]["rows_out"] > 0
-    assert results["train"]["metrics"][shows] > 0
+    assert results["train"]["metrics"]["train/rewards/margins"] > 0
     assert results["train"]["final_step"] > 0
     score = results["evaluate"]
     assert (score["of"], score["step"]) == ("train", results["train"]["final_step"])
