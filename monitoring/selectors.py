@@ -7,10 +7,10 @@ from typing import Final
 from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 
 from monitoring import clip
-from monitoring.models import Segment, Stream
+from monitoring.models import KeyMetric, Segment, Stream
 from monitoring.store import block, buckets, tables
 from monitoring.store.buckets import Buckets
 from monitoring.store.lines import Value
@@ -48,6 +48,13 @@ class Feed:
 
 def streams_for(user: AbstractBaseUser | AnonymousUser) -> QuerySet[Stream]:
     return Stream.objects.filter(project__in=projects_for(user))
+
+
+def key_metrics(user: AbstractBaseUser | AnonymousUser, name: str, ordering: str) -> QuerySet[KeyMetric]:
+    """A first-class metric of all runs that have it, by last, low or high; runs without a value come last."""
+    by = F(ordering.removeprefix("-"))
+    order = by.desc(nulls_last=True) if ordering.startswith("-") else by.asc(nulls_last=True)
+    return KeyMetric.objects.filter(name=name, stream__in=streams_for(user)).order_by(order, "stream_id")
 
 
 def segments(stream_id: UUID) -> list[Segment]:

@@ -1,8 +1,8 @@
 """Bring what the trainer wrote into the database: only new bytes, whole lines, each exactly once.
 
 The file is read outside any transaction. Steps, what is made of them, offset and the stream's version then commit
-together, and only if the segment still stands where the reading began (offset and generation are compared and set): of two
-syncs at the same time one wins each batch, and the other goes on from there.
+together, and only if the segment still stands where the reading began (offset and generation are compared and set):
+of two syncs at the same time one wins each batch, and the other goes on from there.
 """
 
 import gc

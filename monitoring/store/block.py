@@ -54,16 +54,17 @@ def pivot(entries: Sequence[Entry] | Sequence[Step], since: int | None = None) -
     """Entries, or steps that came with version `since`, ascending. Those with the same metrics in the same order are
     turned at once."""
     count = len(entries)
+    logged: list[Mapping[str, Value]] = [entry.values for entry in entries]
     groups: dict[tuple[str, ...], list[int]] = {}
-    for at, entry in enumerate(entries):
-        groups.setdefault(tuple(entry.values), []).append(at)
+    for at, row in enumerate(logged):
+        groups.setdefault(tuple(row), []).append(at)
     columns: dict[str, tuple[Array, Array]] = {}
     for names, places in groups.items():
         if not names:
             continue
         # Words such as "NaN" are read as the numbers they name.
         flat = np.fromiter(
-            chain.from_iterable([entries[at].values.values() for at in places]), np.float64, len(places) * len(names)
+            chain.from_iterable([logged[at].values() for at in places]), np.float64, len(places) * len(names)
         )
         table = np.ascontiguousarray(flat.reshape(len(places), len(names)).T)
         if len(places) == count:

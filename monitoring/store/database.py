@@ -32,7 +32,7 @@ class ChunkRecord(NamedTuple):
     tier: int
     first: int
     last: int
-    count: int
+    rows: int
     level: int
     newest: int
     steps: bytes
@@ -66,20 +66,20 @@ class Piece(NamedTuple):
     want: int
     first: int
     last: int
-    count: int
+    rows: int
     level: int
     steps: bytes
     name: str | None
     blob: bytes | None
 
 
-def all_of(sql: str, parameters: Sequence[object]) -> list[Any]:
+def all_of(sql: str, parameters: Sequence[Any]) -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         return list(cursor.fetchall())
 
 
-def run(sql: str, parameters: Sequence[object]) -> None:
+def run(sql: str, parameters: Sequence[Any]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
 
@@ -158,7 +158,7 @@ def buckets_of(chunk_ids: Iterable[int]) -> list[tuple[int, str, bytes]]:
 def pieces(wants: Sequence[Want], names: Sequence[str]) -> list[Piece]:
     """Of each want ascending."""
     arms: list[str] = []
-    parameters: list[object] = []
+    parameters: list[Any] = []
     for at, (segment_id, tiers, low, high, level) in enumerate(wants):
         if level is None:
             blob, reach, fitting = 'm."values"', 'c."last" >= %s AND c."first" <= %s', []

@@ -29,8 +29,10 @@ def dump_ints(numbers: Array) -> bytes:
 def load_ints(blob: Blob, count: int) -> Array:
     if blob[:1] == _EVEN:
         _, first, spacing = _RUN.unpack(blob)
-        return first + spacing * np.arange(count, dtype=np.int64)
-    return np.cumsum(np.frombuffer(zlib.decompress(blob[1:]), "<i8", count), dtype=np.int64)
+        even: Array = first + spacing * np.arange(count, dtype=np.int64)
+        return even
+    found: Array = np.cumsum(np.frombuffer(zlib.decompress(blob[1:]), "<i8", count), dtype=np.int64)
+    return found
 
 
 def dump_times(times: Array) -> bytes:

@@ -158,8 +158,8 @@ def _content(piece: Piece, want: Want) -> Buckets | _Values:
     assert piece.blob is not None
     if want.level is not None:
         return buckets.load(piece.blob)
-    steps = pack.load_ints(piece.steps, piece.count)
-    values, there = pack.load_values(piece.blob, piece.count)
+    steps = pack.load_ints(piece.steps, piece.rows)
+    values, there = pack.load_values(piece.blob, piece.rows)
     if piece.first < want.low or piece.last > want.high:
         there = there & (steps >= want.low) & (steps <= want.high)
     return _Values(steps, values) if there.all() else _Values(steps[there], values[there])
@@ -288,7 +288,7 @@ def newer(ranges: Sequence[Range], version: int, upto: int, limit: int) -> Chang
         new = {name: value for name, value in values.items() if version < late.get(name, row.since) <= upto}
         told.append((row.step, row.segment_id, new))
     for chunk in database.newer_chunks(list(bounds), version):
-        since = pack.load_ints(chunk.since, chunk.count)
+        since = pack.load_ints(chunk.since, chunk.rows)
         fresh = np.flatnonzero((since > version) & (since <= upto))
         if len(told) + len(fresh) > limit:
             return Changes(complete=False)
@@ -301,9 +301,9 @@ def newer(ranges: Sequence[Range], version: int, upto: int, limit: int) -> Chang
     if len(told) > limit:
         return Changes(complete=False)
     points: dict[str, dict[int, Value]] = {}
-    for step, segment_id, new in sorted(told, key=lambda one: (one[0], bounds[one[1]].attempt)):
+    for step, segment_id, values_of in sorted(told, key=lambda one: (one[0], bounds[one[1]].attempt)):
         if bounds[segment_id].low <= step <= bounds[segment_id].high:
-            for name, value in new.items():
+            for name, value in values_of.items():
                 points.setdefault(name, {})[step] = value
     return Changes({name: list(steps.items()) for name, steps in points.items()})
 

@@ -112,9 +112,7 @@ def _pack(shelf: Shelf, changed: list[Entry], steps: list[Step], version: int) -
         stored = {row.step: _entry(row) for row in database.rows(shelf.segment_id, 0, MAX_STEP)}
         every = stored | {entry.step: entry for entry in changed}
         entries = [every[step] for step in sorted(every)]
-    block = joined(
-        [pivot(entries), *([pivot(steps, version)] if steps else [])] if entries else [pivot(steps, version)]
-    )
+    block = joined([*([pivot(entries)] if entries else []), *([pivot(steps, version)] if steps else [])])
     count = len(block) // SMALL * SMALL
     database.drop_rows(shelf.segment_id, int(block.steps[count - 1]))
     rest = [entry for entry in entries[count:] if entry.version == version]
@@ -263,10 +261,10 @@ def load(chunk: ChunkRecord, names: Sequence[str] | None = None) -> Block:
 
 def unpacked(chunk: ChunkRecord, columns: Iterable[tuple[str, bytes]]) -> Block:
     return Block(
-        pack.load_ints(chunk.steps, chunk.count),
+        pack.load_ints(chunk.steps, chunk.rows),
         pack.load_times(chunk.times),
-        pack.load_ints(chunk.since, chunk.count),
-        {name: pack.load_values(values, chunk.count) for name, values in columns},
+        pack.load_ints(chunk.since, chunk.rows),
+        {name: pack.load_values(values, chunk.rows) for name, values in columns},
     )
 
 
@@ -309,7 +307,7 @@ def _summarise(segment_id: int, tier: int, below: Sequence[ChunkRecord]) -> Chun
         found = buckets.together([buckets.load(blob) for _, blob in sorted(blobs)], level)
         coarse = buckets.coarser(found, level + WIDER)
         columns.append(ColumnRecord(0, name, buckets.dump(coarse), buckets.dump(found), b""))
-    count = sum(chunk.count for chunk in below)
+    count = sum(chunk.rows for chunk in below)
     made = ChunkRecord(0, segment_id, tier, below[0].first, below[-1].last, count, level, 0, b"", b"", b"")
     database.put_chunk(made, columns)
     return made

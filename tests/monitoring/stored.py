@@ -1,5 +1,7 @@
 """What the store holds of a segment, and whether all that is made of it is exact."""
 
+from itertools import pairwise
+
 import numpy as np
 from django.db.models import Sum
 
@@ -33,16 +35,14 @@ def assert_store_is_whole(run: Run, attempt: int = 1) -> None:
         assert top == max(chunk.last for chunk in chunks if chunk.tier == tier or (tier == 0 and chunk.tier == 1))
     for tier in {chunk.tier for chunk in chunks}:
         mine = [chunk for chunk in chunks if chunk.tier == tier]
-        assert all(one.last < two.first for one, two in zip(mine, mine[1:], strict=False))
+        assert all(one.last < two.first for one, two in pairwise(mine))
         for chunk in mine:
             within = {step: values for step, values in rows.items() if chunk.first <= step <= chunk.last}
             assert chunk.count == len(within)
             columns = MetricColumn.objects.filter(chunk=chunk)
             assert {column.name for column in columns} == {name for values in within.values() for name in values}
             for column in columns if tier else []:
-                logged = [
-                    (step, float(values[column.name])) for step, values in within.items() if column.name in values
-                ]  # type: ignore[arg-type]
+                logged = [(step, float(str(row[column.name]))) for step, row in within.items() if column.name in row]
                 steps, numbers = np.array([s for s, _ in logged]), np.array([v for _, v in logged])
                 for level, blob in ((chunk.level, column.fine), (chunk.level + 4, column.coarse)):
                     wanted, found = buckets.of_values(steps, numbers, level), buckets.load(blob)
