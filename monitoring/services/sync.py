@@ -186,7 +186,7 @@ def _commit(
         version = stream.version + 1
         names, refused = lines.admit(steps, stream.names)
         warnings = _with_warnings(stream.warnings, refused, parsed.dropped)
-        written = writing.write(_shelf(segment), steps, version)
+        written = writing.write(writing.shelf_of(segment), steps, version)
         if not written.changed and warnings == stream.warnings:
             return 0
         ordered = [steps[step] for step in sorted(steps)]
@@ -226,10 +226,6 @@ def _steps_are_known(
         key_metrics.extend(stream.pk, names, steps)
     else:
         key_metrics.renew(stream.pk, names)
-
-
-def _shelf(segment: Segment) -> Shelf:
-    return Shelf(segment.pk, segment.last_step, segment.rows, segment.unpacked, segment.small, tuple(segment.tops))
 
 
 def _keep_shelf(segment: Segment, shelf: Shelf, steps: Sequence[lines.Step]) -> None:

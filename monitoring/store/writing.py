@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import orjson
 
-from monitoring.models import FlaggedStep
+from monitoring.models import FlaggedStep, Segment
 
 from . import buckets, database, pack
 from .block import Block, Entry, joined, merged, pivot
@@ -39,6 +39,10 @@ class Shelf:
     unpacked: int = 0
     small: int = 0
     tops: tuple[int, ...] = ()
+
+
+def shelf_of(segment: Segment) -> Shelf:
+    return Shelf(segment.pk, segment.last_step, segment.rows, segment.unpacked, segment.small, tuple(segment.tops))
 
 
 class Written(NamedTuple):

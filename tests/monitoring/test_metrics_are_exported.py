@@ -7,6 +7,7 @@ import tracemalloc
 
 import pyarrow.parquet as pq
 import pytest
+from asgiref.sync import sync_to_async
 from django.test import AsyncClient
 
 from monitoring import export, selectors
@@ -18,10 +19,6 @@ from .lines import append, line
 from .test_metrics_api import user_with
 
 EVIL = "=HYPERLINK(1)"
-
-
-def rows_of(run: Run) -> tuple[object, list[str]]:
-    return selectors.iterate_rows(run.stream_id), run.stream.names
 
 
 @pytest.fixture
@@ -78,8 +75,6 @@ def test_memory_does_not_grow_with_the_run(run: Run, kind: str) -> None:
 
 @pytest.mark.django_db(transaction=True)
 async def test_it_is_sent_piece_by_piece(tmp_path: object) -> None:
-    from asgiref.sync import sync_to_async
-
     def prepared() -> tuple[Run, str]:
         run = Run(tmp_path)  # type: ignore[arg-type]
         append(run.attempt(), *[line(step) for step in range(1, 1001)])
@@ -87,12 +82,13 @@ async def test_it_is_sent_piece_by_piece(tmp_path: object) -> None:
         return run, tokens.issue(user_with(roles.Role.VIEWER), scope="read", days=1)[1]
 
     run, key = await sync_to_async(prepared)()
-    client = AsyncClient(headers={"authorization": f"Token {key}"})
-    response = await client.get(f"/api/v1/monitoring/{run.stream_id}/metrics/export/?file=csv&start_step=400")
+    client, headers = AsyncClient(), {"Authorization": f"Token {key}"}
+    url = f"/api/v1/monitoring/{run.stream_id}/metrics/export/"
+    response = await client.get(f"{url}?file=csv&start_step=400", headers=headers)
     assert response.status_code == 200
     assert response["Content-Disposition"].endswith('.csv"')
     pieces = [piece async for piece in response.streaming_content]
     assert len(pieces) > 2
     assert len(b"".join(pieces).splitlines()) == 602
-    refused = await client.get(f"/api/v1/monitoring/{run.stream_id}/metrics/export/?file=xls")
+    refused = await client.get(f"{url}?file=xls", headers=headers)
     assert refused.status_code == 400
