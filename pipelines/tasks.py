@@ -54,7 +54,7 @@ def observe_stages(stage_ids: list[str]) -> None:
 
 @dramatiq.actor(queue_name=MAINTENANCE, time_limit=120_000, **_ONCE)
 def maintain() -> None:
-    """Check that what the database says of pipelines fits together, repair what does not, pack and forget what is old."""
+    """Check that what the database says of pipelines fits together, repair what does not, tidy up what is old."""
     integrity.check()
     tidy()
     idempotency.forget_old()

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from django.utils import timezone
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django import Settings
 
 from monitoring import selectors
 from monitoring.models import KeyMetric, MetricChunk, MetricRow, Stream
@@ -34,7 +34,7 @@ def test_a_run_that_is_quiet_is_packed_to_its_last_step_and_goes_on_as_before(ru
     assert [stored(run)[step]["loss"] for step in (5, 699, 700)] == [-1, -1, -1]
 
 
-def test_old_steps_are_forgotten_only_where_that_is_set(run: Run, settings: SettingsWrapper) -> None:
+def test_old_steps_are_forgotten_only_where_that_is_set(run: Run, settings: Settings) -> None:
     path = run.attempt()
     append(path, *[line(step) for step in range(1, 700)])
     run.sync()
