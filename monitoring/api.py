@@ -23,6 +23,7 @@ from platform_site.common.api.filters import refuse_unknown
 from platform_site.common.api.pagination import DEFAULT_LIMIT, MAX_LIMIT, whole_number
 from platform_site.common.api.renderers import Json
 from platform_site.common.api.views import ApiView
+from platform_site.common.db import released_connections
 from platform_site.common.errors import BadRequest, NotFound
 
 MOST_NAMES: Final = 100
@@ -303,7 +304,12 @@ class Anomalies(_StreamView):
 
 async def _sent(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     """Asynchronous, because the server would read a plain iterator to its end before it sends anything."""
-    while (piece := await sync_to_async(lambda: next(pieces, None))()) is not None:
+
+    def following() -> bytes | None:
+        with released_connections():
+            return next(pieces, None)
+
+    while (piece := await sync_to_async(following)()) is not None:
         yield piece
 
 
