@@ -31,26 +31,27 @@ LATEST: Final = 128
 
 def ingest(figures: Figures) -> None:
     """A file of 100 MB, several times: each into a stream of its own, beside the parsing of the same bytes."""
+    steps, rounds = figures.amount(INGEST_STEPS, 500), figures.amount(INGEST_ROUNDS, 1)
     ours, best = [], []
     with redis_server():
-        for _ in range(INGEST_ROUNDS):
+        for _ in range(rounds):
             run = Run(with_runner=False)
-            _fill(run, INGEST_STEPS)
+            _fill(run, steps)
             before = _database_bytes()
             started = time.perf_counter()
             sync_stream(run.id, run.transport)
-            ours.append(INGEST_STEPS / (time.perf_counter() - started))
+            ours.append(steps / (time.perf_counter() - started))
             grown = _database_bytes() - before
             data = run.path.read_bytes()
             started = time.perf_counter()
             for one in data.splitlines():
                 orjson.loads(one)
-            best.append(INGEST_STEPS / (time.perf_counter() - started))
+            best.append(steps / (time.perf_counter() - started))
             run.end()
             run.path.unlink()
-    ours_p50, best_p50 = sorted(ours)[INGEST_ROUNDS // 2], sorted(best)[INGEST_ROUNDS // 2]
+    ours_p50, best_p50 = sorted(ours)[rounds // 2], sorted(best)[rounds // 2]
     figures.figures = {
-        "steps": INGEST_STEPS,
+        "steps": steps,
         "mb": round(len(data) / 1e6, 1),
         "steps_per_s": round(ours_p50),
         "database": connection.vendor,
@@ -65,8 +66,9 @@ def ingest(figures: Figures) -> None:
 
 
 def incremental(figures: Figures) -> None:
+    large_mb, growths = figures.amount(LARGE_MB, SMALL_MB + 1), figures.amount(GROWTHS, 3)
     with redis_server():
-        for size in (SMALL_MB, LARGE_MB):
+        for size in (SMALL_MB, large_mb):
             run = Run(with_runner=False)
             step = _fill(run, size * 1_000_000 // len(line(1)))
             started = time.perf_counter()
@@ -74,7 +76,7 @@ def incremental(figures: Figures) -> None:
             filled = time.perf_counter() - started
             counting = _CountingTransport(run.transport)
             taken = []
-            for _ in range(GROWTHS):
+            for _ in range(growths):
                 grown = 0
                 while grown < GROWN_BYTES:
                     step += 1
@@ -86,13 +88,13 @@ def incremental(figures: Figures) -> None:
                 taken.append(time.perf_counter() - started)
             figures.figures[f"{size}_mb"] = {
                 "ms": spread(taken),
-                "bytes_read": counting.bytes // GROWTHS,
+                "bytes_read": counting.bytes // growths,
                 "first_sync_s": round(filled, 2),
             }
             figures.limit[f"{size}_mb_read_and_parse_ms"] = spread(_read_and_parse(run))
             run.end()
     figures.figures["database"] = connection.vendor
-    large = figures.figures[f"{LARGE_MB}_mb"]
+    large = figures.figures[f"{large_mb}_mb"]
     figures.ratios["large_to_small"] = round(large["ms"]["p50"] / figures.figures[f"{SMALL_MB}_mb"]["ms"]["p50"], 3)
     figures.at_most("ms", large["ms"]["p50"], 4)
     figures.at_most("bytes_read", large["bytes_read"], 16_384)
@@ -100,7 +102,7 @@ def incremental(figures: Figures) -> None:
 
 def chart(figures: Figures) -> None:
     with redis_server():
-        for steps in CHART_STEPS:
+        for steps in figures.amount(CHART_STEPS, (1_000, 2_000)):
             run = Run(with_runner=False)
             name = fill(run.id, steps, CHART_METRICS)[3]
             _fill(run, LATEST, after=steps)
