@@ -276,6 +276,18 @@ class Job(models.Model):
         verbose_name=_("answers to"),
         help_text=_("The finding of another run that this one was started to do better than."),
     )
+    forked_from = models.ForeignKey(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="forks",
+        verbose_name=_("began from the run"),
+    )
+    forked_step = models.PositiveBigIntegerField(_("began from step"), null=True, blank=True)
+    forked_path = models.CharField(
+        _("began from"), max_length=1000, blank=True, help_text=_("The checkpoint's folder, on its host.")
+    )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     class Meta:

@@ -91,7 +91,7 @@ def jobs_for(user: Person) -> QuerySet[Job]:
             "dataset_version__dataset",
             "incident",
         )
-        .prefetch_related(_attempts("stage__attempts"), "stream__segments")
+        .prefetch_related(_attempts("stage__attempts"), "stream__segments", "forks")
     )
 
 

@@ -213,7 +213,8 @@ class _Reading:
         changed = False
         for segment in segments[1:]:
             changed |= _clip(stream_id, segment)
-        if self.anew:
+        # Of a run whose steps are kept no longer, what was found in them stays.
+        if self.anew and self.state.upto >= 0:
             known = Finding.objects.filter(stream_id=stream_id, clipped=False).exclude(rule__in=NOT_FROM_STEPS)
             gone = [row.pk for row in known if (row.attempt, row.rule, row.metric, row.start_step) not in self.found]
             changed |= bool(Finding.objects.filter(pk__in=gone).delete()[0])

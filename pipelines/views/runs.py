@@ -28,7 +28,7 @@ from ..models import Job, Recipe
 from ..services import compare, doctor
 from ..services.cancel import cancel_stage
 from ..services.observe import sync_now
-from ..services.submit import submit_job
+from ..services.submit import began_from, submit_job
 from ..states import STAGE_TERMINAL
 from .log import log_file
 from .recipes import listed, newest
@@ -150,7 +150,7 @@ def new_job(request: HttpRequest) -> HttpResponse:
         form = NewRunForm(initial={name: request.GET.get(name, "") for name in NewRunForm.base_fields}, **choices)
         return _new_job_page(request, form, Overrides(), [])
     form, overrides = NewRunForm(request.POST, **choices), Overrides.from_post(request.POST)
-    made, problems = _submitted(request, form, overrides)
+    made, problems = _submitted(request, form, overrides, None)
     return redirect("job", job_id=made.pk) if made else _new_job_page(request, form, overrides, problems, status=422)
 
 
@@ -164,12 +164,20 @@ def _choices(request: HttpRequest) -> dict[str, Any]:
 
 
 def _submitted(
-    request: HttpRequest, form: NewRunForm, overrides: Overrides, incident: Finding | None = None
+    request: HttpRequest,
+    form: NewRunForm,
+    overrides: Overrides,
+    once_more: Job | None,
+    incident: Finding | None = None,
 ) -> tuple[Job | None, list[str]]:
     """The run that a form asks for; else what is wrong and belongs to no field."""
     fine = overrides.is_valid()
     if not form.is_valid() or not fine:
-        return None, []
+        return None, [str(message) for message in form.errors.get("step", [])]
+    step = form.cleaned_data["step"]
+    begun = None
+    if once_more is not None:
+        begun = began_from(once_more) if step is None else {"job": str(once_more.pk), "step": step}
     try:
         return submit_job(
             user=visitor(request),
@@ -179,6 +187,7 @@ def _submitted(
             overrides=overrides.values,
             name=form.cleaned_data["name"],
             incident=incident,
+            from_checkpoint=begun,
         ), []
     except NotFound:
         raise
@@ -254,13 +263,14 @@ def rerun(request: HttpRequest, job_id: UUID) -> HttpResponse:
             "dataset": pinned.dataset[0] if pinned.dataset else "",
             "name": found.name,
             "host": found.stage.host.name if found.stage.host else "",
+            "step": request.GET.get("step", ""),
         }
         form = NewRunForm(initial=initial, pinned=pinned, **choices)
         values = doctor.suggested(found, incident) if incident is not None else found.overrides
         return _rerun_page(request, found, form, Overrides.of(values), [], incident)
     form = NewRunForm(request.POST, pinned=pinned, **choices)
     overrides = Overrides.from_post(request.POST)
-    made, problems = _submitted(request, form, overrides, incident)
+    made, problems = _submitted(request, form, overrides, found, incident)
     return redirect("job", job_id=made.pk) if made else _rerun_page(request, found, form, overrides, problems, incident)
 
 

@@ -99,6 +99,8 @@ API: Final[dict[str, Row]] = {
     "monitoring/<uuid:job>/diagnose/": {"POST": OPERATOR},
     "monitoring/<uuid:job>/health/": {"GET": VIEWER},
     "monitoring/diagnose-all/": {"POST": OPERATOR},
+    "monitoring/<uuid:job>/metrics/export/": {"GET": VIEWER},
+    "monitoring/key-metrics/": {"GET": VIEWER},
     "tasks/": {"GET": VIEWER},
     "tasks/stats/overview/": {"GET": VIEWER},
     "tasks/<uuid:task_id>/": {"GET": VIEWER},
