@@ -5,12 +5,13 @@
 //   view.values, view.lows, view.highs        (number | null)[]; null where the logged value was not finite
 //   view.odd      Map<step, "NaN" | …>        those values
 //   view.range    [min, max] | null           what is zoomed to
-//   view.marks    number[]                    x of restarts
+//   view.marks    {x, label}[]                where something began
+//   view.under    (plot, colour) => void      what else is drawn, below the line
+//   view.where    (i) => text                 what to call a point; without: its step
 //   view.smoothing 0-0.98, view.scale "linear" | "log", view.axis "step" | "time"
 // Events: `chartzoom` {detail: [min, max] | null} after a brush or a double click.
 
 const { say, duration } = window.anneal;
-const TABLE_ROWS = 200;
 const SYNC = "charts";
 
 const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -152,7 +153,7 @@ class MetricChart extends HTMLElement {
         { ...axis, size: 58, space: 34, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format(tick))) },
       ],
       cursor: {
-        sync: { key: SYNC, setSeries: false, scales: ["x", null] },
+        sync: { key: this.getAttribute("sync") ?? SYNC, setSeries: false, scales: ["x", null] },
         drag: { x: true, y: false, setScale: false, dist: 6 },
         points: { size: 7, fill: line },
         focus: { prox: -1 },
@@ -160,7 +161,7 @@ class MetricChart extends HTMLElement {
       hooks: {
         setSelect: [(plot) => this.#brush(plot)],
         setCursor: [(plot) => this.#point((plot.cursor.left ?? -1) < 0 ? -1 : plot.cursor.idx ?? -1)],
-        drawClear: [(plot) => this.#marks(plot)],
+        drawClear: [(plot) => this.#marks(plot), (plot) => this.#view.under?.(plot, fade(line, 0.4))],
         ready: [(plot) => {
           plot.over.addEventListener("dblclick", (event) => {
             event.stopImmediatePropagation();
@@ -185,13 +186,18 @@ class MetricChart extends HTMLElement {
     ctx.save();
     ctx.strokeStyle = colour("--line");
     ctx.setLineDash([4, 4]);
-    for (const mark of this.#view.marks) {
-      const at = plot.valToPos(mark, "x", true);
+    ctx.fillStyle = colour("--muted");
+    ctx.font = `${11 * devicePixelRatio}px ${token("--sans")}`;
+    for (const { x, label } of this.#view.marks) {
+      const at = plot.valToPos(x, "x", true);
       if (at < bbox.left || at > bbox.left + bbox.width) continue;
       ctx.beginPath();
       ctx.moveTo(at, bbox.top);
       ctx.lineTo(at, bbox.top + bbox.height);
       ctx.stroke();
+      const room = bbox.left + bbox.width - at;
+      ctx.textAlign = room > ctx.measureText(label).width + 8 ? "left" : "right";
+      ctx.fillText(label, at + (ctx.textAlign === "left" ? 4 : -4) * devicePixelRatio, bbox.top + 11 * devicePixelRatio);
     }
     ctx.restore();
   }
@@ -249,46 +255,24 @@ class MetricChart extends HTMLElement {
     const step = view.steps[at];
     const value = view.values[at] ?? view.odd.get(step) ?? null;
     const text = format(value);
+    const place = view.where ? view.where(at) : say("step-n", { step });
     const strong = document.createElement("b");
     strong.textContent = text;
     const where = document.createElement("span");
     where.className = "muted";
-    where.textContent = `${say("step-n", { step })}  `;
+    where.textContent = `${place}  `;
     read.replaceChildren(where, strong);
     const area = this.querySelector(".chart-area");
     area.ariaValueNow = String(step);
-    area.ariaValueText = say("point", { name: this.getAttribute("name"), value: text, step });
+    const told = { name: this.getAttribute("name"), value: text, step, place };
+    area.ariaValueText = say(view.where ? "point-at" : "point", told);
   }
 
-  #table() {
-    const box = this.querySelector(".scroll");
-    const view = this.#view;
-    if (!this.querySelector("details").open || !view) return;
-    const all = view.steps.length;
-    const from = Math.max(0, all - TABLE_ROWS);
-    const table = document.createElement("table");
-    table.className = "plain";
-    const caption = table.createCaption();
-    caption.className = all > TABLE_ROWS ? "muted" : "visually-hidden";
-    caption.textContent = all > TABLE_ROWS ? say("last-n", { n: TABLE_ROWS, all }) : this.getAttribute("name");
-    const head = table.createTHead().insertRow();
-    for (const key of ["step", "value"]) {
-      const cell = document.createElement("th");
-      cell.scope = "col";
-      cell.textContent = say(key);
-      head.append(cell);
+  async #table() {
+    const { tableOf } = await import("./chart-table.js");
+    if (this.querySelector("details").open && this.#view) {
+      this.querySelector(".scroll").replaceChildren(tableOf(this.#view, this.getAttribute("name"), format));
     }
-    const body = table.createTBody();
-    for (let i = all - 1; i >= from; i -= 1) {
-      const row = body.insertRow();
-      const cell = document.createElement("th");
-      cell.scope = "row";
-      cell.className = "num";
-      cell.textContent = view.steps[i];
-      row.append(cell);
-      row.insertCell().textContent = format(view.values[i] ?? view.odd.get(view.steps[i]) ?? null);
-    }
-    box.replaceChildren(table);
   }
 }
 
