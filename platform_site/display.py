@@ -106,6 +106,13 @@ def about(seconds: float | None) -> str:
     return _("{n} d").format(n=round(seconds / DAY))
 
 
+def memory_size(size: float | None) -> str:
+    """Bytes in GiB, the unit of memory and of the charts beside it; smaller ones in MiB. A dash for None."""
+    if size is None:
+        return "–"
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+
+
 def moment(seconds: float | None) -> str:
     """Seconds since the epoch as a time of day with its date; a dash where none was recorded, or none that exists."""
     try:

@@ -16,6 +16,7 @@ class HashedFiles(CompressedManifestStaticFilesStorage):
             "js/*.js",
             (
                 (r"""(?P<matched>from "(?P<url>\./[^"]+)")""", 'from "%(url)s"'),
+                (r"""(?P<matched>import "(?P<url>\./[^"]+)")""", 'import "%(url)s"'),
                 (r"""(?P<matched>import\("(?P<url>\./[^"]+)"\))""", 'import("%(url)s")'),
             ),
         ),

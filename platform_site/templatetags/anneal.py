@@ -74,6 +74,11 @@ def about(seconds: float | None) -> str:
 
 
 @register.filter
+def memory_size(size: float | None) -> str:
+    return display.memory_size(size)
+
+
+@register.filter
 def moment(seconds: float | None) -> str:
     return display.moment(seconds)
 

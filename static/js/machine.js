@@ -67,7 +67,7 @@ class MachineCharts {
         values: rows.map(([, found]) => found.reduce((sum, value) => sum + value, 0) / found.length),
         lows: rows.map(([, found]) => Math.min(...found)),
         highs: rows.map(([, found]) => Math.max(...found)),
-        range: null, marks: [], smoothing: 0, scale: "linear", axis: "time",
+        range: null, smoothing: 0, scale: "linear", axis: "time",
         where: (at) => duration(seconds[at]),
       });
     });

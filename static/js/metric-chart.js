@@ -5,8 +5,7 @@
 //   view.values, view.lows, view.highs        (number | null)[]; null where the logged value was not finite
 //   view.odd      Map<step, "NaN" | …>        those values
 //   view.range    [min, max] | null           what is zoomed to
-//   view.marks    {x, label}[]                where something began
-//   view.under    (plot, colour) => void      what else is drawn, below the line
+//   view.under    (plot, colours) => void     what else is drawn, below the line: {line, muted, faint}
 //   view.where    (i) => text                 what to call a point; without: its step
 //   view.smoothing 0-0.98, view.scale "linear" | "log", view.axis "step" | "time"
 // Events: `chartzoom` {detail: [min, max] | null} after a brush or a double click.
@@ -144,7 +143,7 @@ class MetricChart extends HTMLElement {
       width: Math.max(50, area.clientWidth),
       height: Math.max(50, area.clientHeight),
       legend: { show: false },
-      padding: [8, 8, 0, 0],
+      padding: [8, view.axis === "time" ? 24 : 8, 0, 0],
       scales: { x: { time: false }, y: { distr, ...(distr === 4 ? { asinh: 1 } : {}) } },
       series,
       bands: bands ? [{ series: [series.length - 2, series.length - 1], fill: fade(line, 0.16) }] : [],
@@ -161,7 +160,7 @@ class MetricChart extends HTMLElement {
       hooks: {
         setSelect: [(plot) => this.#brush(plot)],
         setCursor: [(plot) => this.#point((plot.cursor.left ?? -1) < 0 ? -1 : plot.cursor.idx ?? -1)],
-        drawClear: [(plot) => this.#marks(plot), (plot) => this.#view.under?.(plot, fade(line, 0.4))],
+        drawClear: [(plot) => this.#view.under?.(plot, { line, muted, faint: fade(line, 0.6) })],
         ready: [(plot) => {
           plot.over.addEventListener("dblclick", (event) => {
             event.stopImmediatePropagation();
@@ -179,27 +178,6 @@ class MetricChart extends HTMLElement {
     plot.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
     // The brush of one chart is drawn on its neighbours too; only the one under the pointer speaks.
     if (plot.cursor.event) this.dispatchEvent(new CustomEvent("chartzoom", { bubbles: true, detail: range }));
-  }
-
-  #marks(plot) {
-    const { ctx, bbox } = plot;
-    ctx.save();
-    ctx.strokeStyle = colour("--line");
-    ctx.setLineDash([4, 4]);
-    ctx.fillStyle = colour("--muted");
-    ctx.font = `${11 * devicePixelRatio}px ${token("--sans")}`;
-    for (const { x, label } of this.#view.marks) {
-      const at = plot.valToPos(x, "x", true);
-      if (at < bbox.left || at > bbox.left + bbox.width) continue;
-      ctx.beginPath();
-      ctx.moveTo(at, bbox.top);
-      ctx.lineTo(at, bbox.top + bbox.height);
-      ctx.stroke();
-      const room = bbox.left + bbox.width - at;
-      ctx.textAlign = room > ctx.measureText(label).width + 8 ? "left" : "right";
-      ctx.fillText(label, at + (ctx.textAlign === "left" ? 4 : -4) * devicePixelRatio, bbox.top + 11 * devicePixelRatio);
-    }
-    ctx.restore();
   }
 
   #resize() {
@@ -251,7 +229,7 @@ class MetricChart extends HTMLElement {
       return;
     }
     const picked = this.#at >= 0 && this.#at < view.x.length;
-    const at = picked ? this.#at : view.x.length - 1;
+    const at = picked ? this.#at : Math.max(0, view.x.findLastIndex((x) => x <= (view.range?.[1] ?? x)));
     const step = view.steps[at];
     const value = view.values[at] ?? view.odd.get(step) ?? null;
     const text = format(value);

@@ -1,13 +1,14 @@
 // The charts of a run: which metrics, their values from the API and then from the socket, and what is looked at: the
 // run as it goes on, a part of its past, or the run played back. What not every visit needs is loaded when asked for.
 
+import { defaults } from "./first-charts.js";
+import "./metric-feed.js";
+import { near } from "./near.js";
 import { Series, seriesIn } from "./series.js";
 
 const { say, now, announce } = window.anneal;
 const POINTS = 1500;
 const COMPACT_AT = 6000;
-const FIRST_PICKS = [/(^|[/_])loss$/, /reward.*mean|score.*mean/, /kl/, /grad_norm/, /(^|\/)lr$|learning_rate/, /throughput|tokens|mfu/, /time/];
-const DEFAULT_CHARTS = 4;
 const KEYS = new Set([" ", "[", "]"]);
 const FIELDS = "input, select, textarea, [contenteditable]";
 const OWN_SPACE = `${FIELDS}, button, summary, a[href], [role=log]`;
@@ -138,8 +139,8 @@ class Monitor {
   // Most runs have one attempt, and nothing to tell of it.
   async attempts() {
     if (this.segments.length < 2) return;
-    const { marksOf, readTails, drawTails } = await import("./segments.js");
-    this.drawTails = drawTails;
+    const { marksOf, readTails, drawAttempts } = await import("./segments.js");
+    this.drawAttempts = drawAttempts;
     this.marks = marksOf(this.segments);
     this.tails = await readTails(this.get, this.segments, this.chosen);
   }
@@ -223,15 +224,20 @@ class Monitor {
     const { Player } = await import("./playback.js");
     this.player = new Player(this, this.find("player"), { start, end });
     this.history();
+    const button = this.find("play");
+    if (document.activeElement === button) this.find("pause").focus({ preventScroll: true });
+    button.hidden = true;
     announce(say("playing"));
   }
 
   stop(why = "") {
+    const held = this.find("player").contains(document.activeElement);
     this.player?.close();
     this.player = null;
+    this.find("play").hidden = false;
     this.note(why);
     this.zoom(null);
-    this.find("play").focus({ preventScroll: true });
+    if (held) this.find("play").focus({ preventScroll: true });
   }
 
   // --- Drawing -----------------------------------------------------------------------------------------------
@@ -265,11 +271,11 @@ class Monitor {
     return {
       ...series, x: placed(series.steps), range: this.range ?? this.player?.range?.map(place), smoothing: this.smoothing,
       scale: this.scale, axis: onTime ? "time" : "step",
-      marks: this.marks.map(({ step, attempt }) => ({ x: place(step), label: say("attempt-n", { n: attempt }) })),
-      // Played back, the past is as it was told then.
-      under: tails.length && !this.player
-        ? (plot, colour) => this.drawTails(plot, tails.map(({ steps, values }) => ({ x: placed(steps), values })), colour)
-        : null,
+      under: this.marks.length ? (plot, colours) => this.drawAttempts(plot, {
+        marks: this.marks.map(({ step, attempt }) => ({ x: place(step), label: say("attempt-n", { n: attempt }) })),
+        // Played back, the past is as it was told then.
+        tails: this.player ? [] : tails.map(({ steps, values }) => ({ x: placed(steps), values })),
+      }, colours) : null,
     };
   }
 
@@ -358,11 +364,9 @@ class Monitor {
       detail.connection.url = url.href;
     });
     const tell = (key) => { if (line) line.textContent = say(key); };
+    if (document.documentElement.dataset.live === "on") tell("live");
     document.addEventListener("htmx:ws:after:connection", () => tell("live"));
-    document.addEventListener("htmx:ws:close", ({ detail }) => {
-      if (detail.reason !== "closed") return;
-      tell("reconnecting");
-    });
+    document.addEventListener("htmx:ws:close", ({ detail }) => { if (detail.reason === "closed") tell("reconnecting"); });
   }
 
   key(event) {
@@ -389,43 +393,6 @@ class Monitor {
   }
 }
 
-function defaults(names) {
-  const picks = FIRST_PICKS.flatMap((pattern) => names.filter((name) => pattern.test(name)));
-  return [...new Set([...picks, ...names])].slice(0, DEFAULT_CHARTS);
-}
-
-// The socket's messages come as this element's attribute: a fragment like every other, and no script in it.
-class MetricFeed extends HTMLElement {
-  static observedAttributes = ["points", "cursor"];
-  #waiting = false;
-
-  // A morph sets one attribute after the other: the message is whole when it is done.
-  attributeChangedCallback() {
-    if (this.#waiting || !this.getAttribute("points")) return;
-    this.#waiting = true;
-    queueMicrotask(() => {
-      this.#waiting = false;
-      const points = JSON.parse(this.getAttribute("points"));
-      const cursor = Number(this.getAttribute("cursor"));
-      dispatchEvent(new CustomEvent("points", { detail: { points, cursor, reset: this.hasAttribute("reset") } }));
-    });
-  }
-}
-
-const section = document.querySelector("[data-monitor]");
-if (section) new Monitor(section);
-customElements.define("metric-feed", MetricFeed);
-
-// What stands further down gets its script when somebody gets there.
-function near(element, load) {
-  if (!element) return;
-  const nearby = new IntersectionObserver(([{ isIntersecting }]) => {
-    if (!isIntersecting) return;
-    nearby.disconnect();
-    load();
-  }, { rootMargin: "400px" });
-  nearby.observe(element);
-}
-
+new Monitor(document.querySelector("[data-monitor]"));
 near(document.querySelector("[data-machine]"), () => import("./machine.js"));
 near(document.querySelector("[data-log]"), () => import("./log-view.js"));

@@ -31,23 +31,41 @@ export async function readTails(get, segments, names) {
   return tails;
 }
 
-// Onto the canvas of a chart: `tails` as {x, values}, where they have a value.
-export function drawTails({ ctx, bbox, valToPos }, tails, colour) {
+// Onto the canvas of a chart, below its line: where attempts began, `marks` as {x, label}, and what they left behind,
+// `tails` as {x, values}.
+export function drawAttempts(plot, { marks, tails }, { muted, faint }) {
+  const { ctx, bbox } = plot;
+  const unit = devicePixelRatio;
   ctx.save();
   ctx.beginPath();
   ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
   ctx.clip();
-  ctx.strokeStyle = colour;
-  ctx.lineWidth = 1.25 * devicePixelRatio;
-  ctx.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio]);
+  ctx.strokeStyle = ctx.fillStyle = muted;
+  ctx.font = `${11 * unit}px ${getComputedStyle(plot.root).fontFamily}`;
+  ctx.setLineDash([4 * unit, 4 * unit]);
+  for (const { x, label } of marks) {
+    const at = plot.valToPos(x, "x", true);
+    stroke(ctx, [[at, bbox.top], [at, bbox.top + bbox.height]]);
+    const fits = at + ctx.measureText(label).width + 8 * unit < bbox.left + bbox.width;
+    ctx.textAlign = fits ? "left" : "right";
+    ctx.fillText(label, at + (fits ? 4 : -4) * unit, bbox.top + 11 * unit);
+  }
+  ctx.strokeStyle = faint;
+  ctx.lineWidth = 1.25 * unit;
+  ctx.setLineDash([3 * unit, 3 * unit]);
   for (const { x, values } of tails) {
-    ctx.beginPath();
-    let open = false;
-    values.forEach((value, i) => {
-      if (value !== null) ctx[open ? "lineTo" : "moveTo"](valToPos(x[i], "x", true), valToPos(value, "y", true));
-      open = value !== null;
-    });
-    ctx.stroke();
+    stroke(ctx, values.map((value, i) => value !== null && [plot.valToPos(x[i], "x", true), plot.valToPos(value, "y", true)]));
   }
   ctx.restore();
+}
+
+// A line through these places; where there is none it is broken.
+function stroke(ctx, places) {
+  let open = false;
+  ctx.beginPath();
+  for (const place of places) {
+    if (place) ctx[open ? "lineTo" : "moveTo"](...place);
+    open = Boolean(place);
+  }
+  ctx.stroke();
 }
