@@ -46,6 +46,13 @@ def action_of(text: str | None) -> Action:
         said = orjson.loads(text)
     except orjson.JSONDecodeError:
         bad_input(_("A message is a short JSON text."))
+    action = _read(said)
+    if action is None:
+        bad_input(_("The actions are pause, resume, seek with a step, and speed with a speed."))
+    return action
+
+
+def _read(said: Any) -> Action | None:
     match said:
         case {"action": "pause", **rest} if not rest:
             return Pause()
@@ -55,12 +62,14 @@ def action_of(text: str | None) -> Action:
             return Seek(step)
         case {"action": "speed", "speed": speed, **rest} if not rest:
             return Speed(checked_speed(speed))
-    bad_input(_("The actions are pause, resume, seek with a step, and speed with a speed."))
+    return None
 
 
 def checked_speed(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not SLOWEST <= value <= FASTEST:
-        bad_input(_("The speed is a number from %(slowest)s to %(fastest)s.") % {"slowest": SLOWEST, "fastest": FASTEST})
+        bad_input(
+            _("The speed is a number from %(slowest)s to %(fastest)s.") % {"slowest": SLOWEST, "fastest": FASTEST}
+        )
     return float(value)
 
 

@@ -132,7 +132,7 @@ class Playback:
                 self._ahead.cancel()
 
     async def _begin(self) -> None:
-        meta = {
+        meta: dict[str, object] = {
             "type": "meta",
             "start_step": self._tape.start,
             "end_step": self._tape.end,

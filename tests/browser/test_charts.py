@@ -182,7 +182,7 @@ def test_a_run_is_played_back_by_keys_and_by_its_bar(page: Page, tmp_path: Path)
     for _ in range(3):
         page.keyboard.press("]")
     expect(page.get_by_label("Speed")).to_have_value("10")
-    expect(page.locator("#announce")).to_have_text("Speed 10×")
+    expect(page.locator("#announce")).to_contain_text("Speed 10")
     until(page, f"{newest} > 40")
     page.keyboard.press("Space")
     expect(page.locator("#announce")).to_have_text("Paused")

@@ -67,7 +67,8 @@ class Run:
     def measure(self, samples: range) -> None:
         """What the runner samples of the machine: two GPUs, and a disk that fills up."""
         host = self.attempt.host
-        assert host is not None and self.attempt.started_at is not None
+        assert host is not None
+        assert self.attempt.started_at is not None
         path = run_folder(self.attempt).system
         gib = 2.0**30
         for n in samples:

@@ -49,7 +49,7 @@ class SystemSample:
         n, time = data.get("n"), data.get("time")
         if type(n) is not int or not 0 < n < MOST_COUNT:
             raise ContractError("n: a whole number was expected")
-        if not _is_number(time) or time >= MOST_SECONDS:
+        if time is None or not _is_number(time) or time >= MOST_SECONDS:
             raise ContractError("time: seconds were expected")
         known = {
             name: float(value) for name, value in data["system"].items() if NAMES.fullmatch(name) and _is_number(value)
