@@ -1,6 +1,7 @@
 """Recipes, and the pipelines that run them. A run of one recipe is a pipeline of one stage."""
 
 import uuid
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -113,6 +114,11 @@ class Pipeline(models.Model):
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     started_at = models.DateTimeField(_("started"), null=True, blank=True)
     completed_at = models.DateTimeField(_("completed"), null=True, blank=True)
+    # What was asked for stands, whatever the stages do meanwhile: one that ended just before leaves no other trace.
+    cancel_asked_at = models.DateTimeField(_("cancelling asked for"), null=True, blank=True)
+    idle_s = models.FloatField(
+        _("seconds at rest"), default=0.0, help_text=_("Between an end and the retry by hand that followed it.")
+    )
 
     class Meta:
         ordering: ClassVar = ["-created_at"]
@@ -120,6 +126,11 @@ class Pipeline(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def counted_from(self) -> datetime | None:
+        """Where its duration begins: the start, later by the time that it lay ended before somebody retried it."""
+        return None if self.started_at is None else self.started_at + timedelta(seconds=self.idle_s)
 
 
 class Stage(models.Model):

@@ -171,7 +171,7 @@ class PipelineShape(serializers.ModelSerializer[Pipeline]):
         return None
 
     def get_duration_s(self, pipeline: Pipeline) -> float | None:
-        return duration_s(pipeline.started_at, pipeline.completed_at)
+        return duration_s(pipeline.counted_from, pipeline.completed_at)
 
 
 class PipelineStatusShape(PipelineShape):

@@ -22,9 +22,10 @@ CHART_POINTS: Final = 1_000
 
 
 def ingest(figures: Figures) -> None:
+    steps = figures.amount(INGEST_STEPS, 500)
     with redis_server():
         run = Run(with_runner=False)
-        _fill(run, INGEST_STEPS)
+        _fill(run, steps)
         data = run.path.read_bytes()
         started = time.perf_counter()
         sync_stream(run.id, run.transport)
@@ -34,16 +35,17 @@ def ingest(figures: Figures) -> None:
             orjson.loads(one)
         parse = time.perf_counter() - started
         run.end()
-    ours, best = INGEST_STEPS / took, INGEST_STEPS / parse
-    figures.figures = {"steps": INGEST_STEPS, "mb": round(len(data) / 1e6, 1), "steps_per_s": round(ours)}
+    ours, best = steps / took, steps / parse
+    figures.figures = {"steps": steps, "mb": round(len(data) / 1e6, 1), "steps_per_s": round(ours)}
     figures.limit = {"orjson_parse_steps_per_s": round(best)}
     figures.ratios = {"of_parse": round(ours / best, 4)}
     figures.at_least("steps_per_s", ours, 100_000)
 
 
 def incremental(figures: Figures) -> None:
+    large_mb, growths = figures.amount(LARGE_MB, SMALL_MB + 1), figures.amount(GROWTHS, 3)
     with redis_server():
-        for size in (SMALL_MB, LARGE_MB):
+        for size in (SMALL_MB, large_mb):
             run = Run(with_runner=False)
             step = _fill(run, size * 1_000_000 // len(line(1)))
             started = time.perf_counter()
@@ -51,7 +53,7 @@ def incremental(figures: Figures) -> None:
             filled = time.perf_counter() - started
             counting = _CountingTransport(run.transport)
             taken = []
-            for _ in range(GROWTHS):
+            for _ in range(growths):
                 grown = 0
                 while grown < GROWN_BYTES:
                     step += 1
@@ -63,12 +65,12 @@ def incremental(figures: Figures) -> None:
                 taken.append(time.perf_counter() - started)
             figures.figures[f"{size}_mb"] = {
                 "ms": spread(taken),
-                "bytes_read": counting.bytes // GROWTHS,
+                "bytes_read": counting.bytes // growths,
                 "first_sync_s": round(filled, 2),
             }
             figures.limit[f"{size}_mb_read_and_parse_ms"] = spread(_read_and_parse(run))
             run.end()
-    large = figures.figures[f"{LARGE_MB}_mb"]
+    large = figures.figures[f"{large_mb}_mb"]
     figures.ratios["large_to_small"] = round(large["ms"]["p50"] / figures.figures[f"{SMALL_MB}_mb"]["ms"]["p50"], 3)
     figures.at_most("ms", large["ms"]["p50"], 4)
     figures.at_most("bytes_read", large["bytes_read"], 16_384)
@@ -77,7 +79,7 @@ def incremental(figures: Figures) -> None:
 def chart(figures: Figures) -> None:
     name = "actor/metric_03"
     with redis_server():
-        for steps in CHART_STEPS:
+        for steps in figures.amount(CHART_STEPS, (1_000, 2_000)):
             run = Run(with_runner=False)
             _fill(run, steps)
             sync_stream(run.id, run.transport)
