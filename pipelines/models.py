@@ -248,6 +248,18 @@ class Job(models.Model):
     final_step = models.BigIntegerField(_("final step"), null=True, blank=True)
     health_score = models.PositiveSmallIntegerField(_("health"), null=True, blank=True)
     checkpoints = models.JSONField(_("checkpoints"), default=list, blank=True)
+    forked_from = models.ForeignKey(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="forks",
+        verbose_name=_("began from the run"),
+    )
+    forked_step = models.PositiveBigIntegerField(_("began from step"), null=True, blank=True)
+    forked_path = models.CharField(
+        _("began from"), max_length=1000, blank=True, help_text=_("The checkpoint's folder, on its host.")
+    )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     class Meta:

