@@ -27,7 +27,6 @@ from ..states import STAGE_TERMINAL
 
 ROWS: Final = 50
 MOST_COLUMNS: Final = 12
-EXPORTS: Final = (("csv", "CSV"), ("json", "JSON"), ("parquet", "Parquet"))
 SPEEDS: Final = (0.1, 0.25, 0.5, 1, 2, 5, 10)
 LONGEST_STEP: Final = 15
 
@@ -37,7 +36,6 @@ def monitor_context(request: HttpRequest, job: Job) -> dict[str, Any]:
     active = job.stage.status not in STAGE_TERMINAL
     return {
         "speeds": SPEEDS,
-        "exports": EXPORTS,
         "layout": asdict(layout_for(visitor(request), job.recipe_revision.recipe)),
         "machine": machine_view(system_selectors.machine_now(job.stream_id), active=active),
     }
