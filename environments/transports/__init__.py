@@ -6,7 +6,7 @@ from environments.models import Host
 
 from .base import CommandResult, FileStat, Transport
 from .connection import connection_to
-from .errors import KeyChanged, TransportError, Unreachable
+from .errors import KeyChanged, TransportError, Unfinished, Unreachable
 from .local import LocalTransport
 from .ssh import SshTransport
 
@@ -20,4 +20,13 @@ def for_host(host: Host) -> Transport:
     return _BY_KIND[host.kind](host)
 
 
-__all__ = ["CommandResult", "FileStat", "KeyChanged", "Transport", "TransportError", "Unreachable", "for_host"]
+__all__ = [
+    "CommandResult",
+    "FileStat",
+    "KeyChanged",
+    "Transport",
+    "TransportError",
+    "Unfinished",
+    "Unreachable",
+    "for_host",
+]

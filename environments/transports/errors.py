@@ -17,11 +17,16 @@ class KeyChanged(Unreachable):
     """Another host key than the one that was enrolled. Nothing secret was sent."""
 
 
+class Unfinished(TransportError):
+    """It goes on well and needs more time than one call may take: call again."""
+
+
 _HINTS = {
     errno.EACCES: "no right to write there: check the owner of the folder",
     errno.EPERM: "no right to write there: check the owner of the folder",
     errno.EROFS: "the file system is read-only",
     errno.ENOTDIR: "a file stands where a folder should be",
+    errno.EEXIST: "a file stands where a folder should be",
     errno.ELOOP: "a symbolic link stands where a file or folder should be",
 }
 
