@@ -12,9 +12,14 @@ from platform_runtime import host, processes
 
 
 def facts(root: str, python: str) -> dict[str, Any]:
-    """Sizes in bytes, times in seconds. `python` is the training environment's, which need not be there."""
+    """Sizes in bytes, times in seconds. `python` is the training environment's, which need not be there.
+
+    Without a root it is `anneal` in the user's home.
+    """
+    root = root or os.path.join(os.path.expanduser("~"), "anneal")
     usage = shutil.disk_usage(_nearest(root))
     return {
+        "root": root,
         "hostname": platform.node(),
         "system": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),
