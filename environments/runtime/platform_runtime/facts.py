@@ -20,6 +20,7 @@ def facts(root: str, python: str) -> dict[str, Any]:
     usage = shutil.disk_usage(_nearest(root))
     return {
         "root": root,
+        "home": os.path.expanduser("~"),
         "hostname": platform.node(),
         "system": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),

@@ -12,7 +12,7 @@ from django.utils.module_loading import autodiscover_modules
 
 from platform_site.broker import Broker
 from platform_site.common.queues import ALL_QUEUES, CONTROL, REMOTE, STAGE_QUEUES
-from platform_site.loops import scheduler, watcher
+from platform_site.loops import far_watcher, scheduler, watcher
 
 STAGE_THREADS = 4
 CONTROL_THREADS = 2
@@ -62,6 +62,7 @@ class Command(BaseCommand):
             for name, run in (
                 ("scheduler", scheduler.run if options["with_scheduler"] else None),
                 ("watcher", watcher.run if options["with_watcher"] else None),
+                ("far watcher", far_watcher.run if options["with_watcher"] else None),
             )
             if run is not None
         ]
