@@ -10,15 +10,16 @@ from tests.pipelines import builders
 from tests.pipelines.conftest import Hands, hands
 from tests.pipelines.test_a_run_from_queue_to_end import *  # noqa: F403 - all of its tests, on another host
 
+from . import sshd
 from .hosts import MakeHost
 
 __all__ = ["hands"]
 
 
 @pytest.fixture
-def machine(db: None, make_host: MakeHost, tmp_path: Path) -> Host:
+def machine(make_host: MakeHost, account: sshd.Account, tmp_path: Path) -> Host:
     builders.queues(slots=4)
-    return make_host(root=f"{make_host().root}/{tmp_path.name}")
+    return make_host(root=f"{account.home}/{tmp_path.name}")
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_error(hands: Hands) -> None:
