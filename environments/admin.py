@@ -51,7 +51,8 @@ class HostForm(forms.ModelForm[Host]):
 
     def asked(self) -> dict[str, Any]:
         """What was changed, as the service takes it."""
-        known = services.OF_THIS_MACHINE if self.instance.is_local else services.FIELDS | services.SECRETS
+        of_this_machine = self.instance.pk is not None and self.instance.is_local
+        known = services.OF_THIS_MACHINE if of_this_machine else services.FIELDS | services.SECRETS
         return {name: self.cleaned_data[name] for name in known if name in self.changed_data}
 
 

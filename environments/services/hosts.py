@@ -50,7 +50,7 @@ def create(user: User, project: Project, name: str, fields: dict[str, Any]) -> H
     try:
         with transaction.atomic():
             host.save()
-            audit.record("host.create", user, host, name=host.name, address=host.address, user=host.user)
+            audit.record("host.create", user, host, name=host.name, address=host.address, login=host.user)
     except IntegrityError:
         told = _("There is a host of this name already.")
         raise Conflict(told, {"name": told}) from None

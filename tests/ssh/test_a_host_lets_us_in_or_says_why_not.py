@@ -78,7 +78,7 @@ def test_a_changed_key_is_refused_before_anything_secret_is_sent(make_host: Make
             for_host(moved).listdir(moved.root + "/x")
         shown = hosts.shown_key(moved)
         assert (shown.enrolled, shown.changed) == (False, True)
-        admin = people.person("alice", people.Role.ADMIN)
+        admin = people.charlie()
         with pytest.raises(Conflict, match="another key now"):
             hosts.enrol(admin, moved, connection.fingerprint(host.host_key))
         assert hosts.enrol(admin, moved, shown.fingerprint).enrolled
