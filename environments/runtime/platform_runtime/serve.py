@@ -51,8 +51,7 @@ class Wire:
                     content = bytes(self._held[HEAD.size + head : end])
                     del self._held[:end]
                     return found, content
-            left = None if until is None else max(0.0, until - time.monotonic())
-            if not select.select([self._source], [], [], left)[0]:
+            if until is not None and not select.select([self._source], [], [], max(0.0, until - time.monotonic()))[0]:
                 return None
             piece = os.read(self._source, _READ)
             if not piece:
