@@ -17,7 +17,7 @@ from .postgresql import Cluster, find_programs
 from .terminal import Terminal
 
 SLOW: Final = "browser or training or faults"
-"""Suites with processes of their own: they get both cores to themselves."""
+"""Suites with processes of their own."""
 PACKAGES: Final = {
     "chromium": ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
     "openssh-server": ["/usr/sbin/sshd"],
@@ -58,10 +58,12 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def _all(extra: list[str]) -> int:
-    """The quick half in parallel, then the half with processes of its own, one by one. Both run in any case."""
+    """The quick tests two at a time; browser and trainings by file, as their files share what is dear to make; faults
+    one by one, since they wait for what must happen in time. All run in any case."""
     codes = [
         _pytest(["-n", "2", "-m", f"not ({SLOW})", *extra]),
-        _pytest(["-m", SLOW, *extra]),
+        _pytest(["-n", "2", "--dist", "loadfile", "-m", f"({SLOW}) and not faults", *extra]),
+        _pytest(["-m", "faults", *extra]),
     ]
     failures = [code for code in codes if code not in (0, NO_TESTS_FOUND)]
     if failures:
