@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 LOOK_S: Final = 1.0
 """How often it is asked which runs there are."""
 SILENT_S: Final = 4 * SIGN_OF_LIFE_S
-RETRY_S: Final = 15.0
+RETRY_S: Final = 5.0
 
 
 @dataclass
