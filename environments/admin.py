@@ -37,11 +37,11 @@ class HostForm(forms.ModelForm[Host]):
         fields = ("project", "name", "address", "port", "user", "root", "python", "slots", "enabled")
 
     def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or {}
+        cleaned: dict[str, Any] = super().clean() or {}
         if self.errors:
             return cleaned
         try:
-            if self.instance.pk is None:
+            if self.instance._state.adding:
                 valid_slug(cleaned["name"], field="name")
             services.apply(row(self.instance), self.asked())
         except PlatformError as error:
@@ -51,14 +51,14 @@ class HostForm(forms.ModelForm[Host]):
 
     def asked(self) -> dict[str, Any]:
         """What was changed, as the service takes it."""
-        of_this_machine = self.instance.pk is not None and self.instance.is_local
+        of_this_machine = not self.instance._state.adding and self.instance.is_local
         known = services.OF_THIS_MACHINE if of_this_machine else services.FIELDS | services.SECRETS
         return {name: self.cleaned_data[name] for name in known if name in self.changed_data}
 
 
 def row(host: Host) -> Host:
     """As it stands in the database: the form has changed its own already."""
-    return Host(kind=Host.Kind.SSH) if host.pk is None else Host.objects.get(pk=host.pk)
+    return Host(kind=Host.Kind.SSH) if host._state.adding else Host.objects.get(pk=host.pk)
 
 
 @admin.register(Host)
@@ -67,7 +67,15 @@ class HostAdmin(AuditedAdmin):
     list_display = ("name", "kind", "address", "user", "slots", "enabled", "unreachable_since", "facts_at")
     list_filter = ("kind", "enabled")
     search_fields = ("name", "address")
-    readonly_fields = ("key_fingerprint", "credentials", "facts", "facts_at", "last_error", "last_error_at", "created_at")
+    readonly_fields = (
+        "key_fingerprint",
+        "credentials",
+        "facts",
+        "facts_at",
+        "last_error",
+        "last_error_at",
+        "created_at",
+    )
     fields: ClassVar = [
         "project", "name", "address", "port", "user", "password", "private_key", "passphrase", "credentials",
         "key_fingerprint", "root", "python", "slots", "enabled", "facts", "facts_at", "last_error", "last_error_at",

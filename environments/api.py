@@ -64,7 +64,7 @@ class ChangesSerializer(StrictSerializer):
         required=False, write_only=True, max_length=20_000, trim_whitespace=False, help_text="OpenSSH or PEM."
     )
     passphrase = serializers.CharField(required=False, write_only=True, max_length=1000, trim_whitespace=False)
-    root = serializers.CharField(required=False, allow_blank=True, max_length=1000)
+    root = serializers.CharField(required=False, allow_blank=True, max_length=1000)  # type: ignore[assignment]  # the metaclass takes it out of the class
     python = serializers.CharField(required=False, allow_blank=True, max_length=1000)
     slots = serializers.IntegerField(required=False, min_value=1, max_value=1000)
     enabled = serializers.BooleanField(required=False)

@@ -57,9 +57,9 @@ class Host(models.Model):
     class Meta:
         ordering: ClassVar = ["name"]
 
+    def __str__(self) -> str:
+        return self.name
+
     @property
     def is_local(self) -> bool:
         return self.kind == self.Kind.LOCAL
-
-    def __str__(self) -> str:
-        return self.name

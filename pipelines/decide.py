@@ -35,8 +35,9 @@ class Seen:
     """One look at an attempt.
 
     claim_owner: "runner", "revoked" or "" when nobody claimed it. runner_alive: its pid, start time and boot id
-    all match. since_sent_s, since_stop_s: None when never sent. preparing: a worker is bringing its inputs to its host. running_s: None before it started. frozen_s: for how
-    long a signal has kept it stopped, 0 when none does; frozen_after_s: from when on that is for ever, None for never.
+    all match. since_sent_s, since_stop_s: None when never sent. running_s: None before it started. preparing: a worker
+    is bringing its inputs to its host. frozen_s: for how long a signal has kept it stopped, 0 when none does;
+    frozen_after_s: from when on that is for ever, None for never.
     """
 
     claim_owner: str

@@ -85,7 +85,7 @@ def delete(user: User, host: Host) -> None:
             host.delete()
     except ProtectedError:
         raise Conflict(
-            _("Runs stand on this host. Delete their pipelines first, or disable the host: then nothing new starts there.")
+            _("Runs stand on this host. Delete their pipelines first, or disable it: then nothing new starts there.")
         ) from None
     forget(host_id)
 

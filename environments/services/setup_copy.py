@@ -25,7 +25,9 @@ SLICE_S: Final = 45.0
 def scripts() -> dict[str, bytes]:
     """Name below the set-up folder -> content."""
     found = {f"environments/{name}": (HERE / name).read_bytes() for name in SCRIPTS}
-    found |= {f"requirements/{path.name}": path.read_bytes() for path in sorted((HERE.parent / "requirements").glob("*.txt"))}
+    found |= {
+        f"requirements/{path.name}": path.read_bytes() for path in sorted((HERE.parent / "requirements").glob("*.txt"))
+    }
     return found | {f"environments/runtime/{name}": content for name, content in package()[1].items()}
 
 

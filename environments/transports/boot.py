@@ -16,11 +16,11 @@ os.dup2(2, 1)
 os.umask(0o077)
 
 
-def say(**what):
+def say(**what: object) -> None:
     os.write(out, ("\n" + asked["mark"] + json.dumps(what) + "\n").encode())
 
 
-def put(path, data):
+def put(path: str, data: bytes) -> None:
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     beside = path + "." + str(os.getpid())
     with open(beside, "wb") as file:
@@ -28,9 +28,9 @@ def put(path, data):
     os.replace(beside, path)
 
 
-def install(folder):
-    import io
-    import zipfile
+def install(folder: str) -> None:
+    import io  # noqa: PLC0415 - seldom needed, and each start would pay for it
+    import zipfile  # noqa: PLC0415 - as above
 
     with zipfile.ZipFile(io.BytesIO(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())))) as package:
         for name in package.namelist():
@@ -39,8 +39,8 @@ def install(folder):
     put(os.path.join(folder, ".complete"), asked["digest"].encode())
 
 
-def main():
-    if sys.version_info < (3, 11):
+def main() -> None:
+    if sys.version_info < (3, 11):  # noqa: UP036 - to tell it is what this program is for
         say(problem="python", version=sys.version.split()[0], path=sys.executable)
         return
     root = asked["root"] or os.path.join(os.path.expanduser("~"), "anneal")
@@ -53,7 +53,7 @@ def main():
         say(problem="folder", errno=error.errno, message=error.strerror, path=root)
         return
     sys.path.insert(0, folder)
-    from platform_runtime import serve
+    from platform_runtime import serve  # noqa: PLC0415 - it has only just come
 
     say(ready=True, root=root)
     os.dup2(os.open(os.devnull, os.O_RDWR), 2)

@@ -22,7 +22,7 @@ _MOST_NOISE: Final = 1 << 20
 _WINDOW: Final = 1 << 22
 
 
-class Lost(Exception):  # noqa: N818 - what happened to the channel
+class Lost(Exception):
     """The channel is gone, or what comes from it cannot be understood. Whether the request was carried out: unknown."""
 
 
@@ -148,7 +148,9 @@ class Channel:
         code = self._channel.exit_status
         said = self._said() or bytes(self._held).decode(errors="replace").strip()[-300:]
         if code == 127 or "not found" in said:
-            told = _("There is no Python at “%(python)s”: name one of 3.11 or newer as the host's Python. It said: %(said)s")
+            told = _(
+                "There is no Python at “%(python)s”: name one of 3.11 or newer as the host's Python. It said: %(said)s"
+            )
             return Unreachable(told % {"python": python, "said": said})
         if code == -1 and not said:
             return Lost(str(error) or type(error).__name__)
@@ -164,7 +166,9 @@ class Channel:
 
 def _problem(told: dict[str, Any]) -> str:
     if told.get("problem") == "python":
-        return _("%(path)s there is Python %(version)s; 3.11 or newer is needed. Name another one as the host's Python.") % {
+        return _(
+            "%(path)s there is Python %(version)s; 3.11 or newer is needed. Name another one as the host's Python."
+        ) % {
             "path": told.get("path"),
             "version": told.get("version"),
         }

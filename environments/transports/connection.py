@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import paramiko
 from django.utils.translation import gettext as _
+from paramiko.ssh_exception import IncompatiblePeer
 
 from environments.models import Host
 from platform_site.common.errors import PlatformError
@@ -97,7 +98,7 @@ def greeted(address: str, port: int, name: str, *, only: str = "") -> paramiko.T
     except (OSError, EOFError, paramiko.SSHException) as error:
         if transport is not None:
             transport.close()
-        if isinstance(error, paramiko.IncompatiblePeer) and only:
+        if isinstance(error, IncompatiblePeer) and only:
             raise KeyChanged(_changed(name)) from error
         where = {"host": name, "address": address, "port": port, "error": error or type(error).__name__}
         raise Unreachable(_("%(host)s does not answer at %(address)s, port %(port)s: %(error)s") % where) from error
@@ -239,7 +240,9 @@ class Connection:
     def _authenticate(self, transport: paramiko.Transport) -> None:
         account = self.account
         if not account.secret:
-            raise Unreachable(_("%(host)s has no credentials: enter a password or a private key.") % {"host": account.name})
+            raise Unreachable(
+                _("%(host)s has no credentials: enter a password or a private key.") % {"host": account.name}
+            )
         try:
             secret = Secret.opened(account.secret)
             if secret.private_key:

@@ -39,5 +39,5 @@ class Secret:
                 raise Invalid(told, {"passphrase": told}) from None
             except (paramiko.SSHException, ValueError, IndexError, TypeError):
                 continue
-        told = _("This is no private key that can be read, or its passphrase is wrong (Ed25519, ECDSA or RSA; OpenSSH or PEM).")
+        told = _("This is no private key (Ed25519, ECDSA or RSA; OpenSSH or PEM), or its passphrase is wrong.")
         raise Invalid(told, {"private_key": told})

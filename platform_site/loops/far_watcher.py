@@ -27,7 +27,7 @@ RETRY_S: Final = 5.0
 
 @dataclass
 class Follower:
-    """One host's thread. It ends when there is nothing to follow, or when the host is gone; then the tick sees to it."""
+    """One host's thread. It ends when there is nothing to follow, or the host is gone; then the tick sees to it."""
 
     host: Host
     folders: frozenset[str]

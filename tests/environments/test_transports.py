@@ -78,7 +78,7 @@ def test_a_name_is_taken_once(transport: Transport, root: Path) -> None:
     path = f"{root}/run/claim"
     answers: list[bool] = []
     threads = [
-        threading.Thread(target=lambda mine=f"{n}".encode(): answers.append(transport.create_exclusive(path, mine)))
+        threading.Thread(target=lambda mine: answers.append(transport.create_exclusive(path, mine)), args=(b"%d" % n,))
         for n in range(8)
     ]
     for thread in threads:

@@ -40,9 +40,7 @@ def test_without_a_root_it_is_a_folder_in_the_home_whose_name_has_a_space(
     assert works(host)
 
 
-def test_a_wrong_password_is_told_and_is_nowhere_in_it(
-    make_host: MakeHost, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_wrong_password_is_told_and_is_nowhere_in_it(make_host: MakeHost, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     host = make_host(secret=Secret(password="planted-secret").sealed())
     with pytest.raises(Unavailable, match="the password or key is refused") as told:
@@ -113,7 +111,7 @@ def test_an_old_python_is_told_which_is_needed(make_host: MakeHost, account: ssh
     old = account.home / "old python"
     old.write_text(
         "#!/bin/sh\nexec /usr/bin/python3 -I -c "
-        "'import sys; sys.version_info = (3, 8, 10); sys.version = \"3.8.10 (old)\"; '\"$3\"\n"
+        '\'import sys; sys.version_info = (3, 8, 10); sys.version = "3.8.10 (old)"; \'"$3"\n'
     )
     old.chmod(0o755)
     host = make_host(python=str(old))

@@ -1,4 +1,4 @@
-"""What a run on an SSH host writes is told at once, over a channel that is kept; and a follower that is cut off follows again."""
+"""What a run on an SSH host writes is told at once; a follower that is cut off follows again."""
 
 import threading
 import time
@@ -68,9 +68,7 @@ def test_a_line_written_there_asks_for_a_look_at_once(hands: Hands, proxy: sshd.
     assert proxy.connections == 1
 
 
-def test_a_follower_that_was_cut_off_follows_again(
-    hands: Hands, proxy: sshd.Proxy, watching: None
-) -> None:
+def test_a_follower_that_was_cut_off_follows_again(hands: Hands, proxy: sshd.Proxy, watching: None) -> None:
     stage = hands.script("import time; time.sleep(60)")
     attempt = hands.launch(stage)
     hands.until(stage, StageStatus.RUNNING)

@@ -48,9 +48,7 @@ def test_one_connection_serves_all_threads(machine: Host, proxy: sshd.Proxy) -> 
     assert proxy.connections == 1
 
 
-def test_a_connection_that_was_cut_while_nobody_used_it_costs_nobody_an_error(
-    machine: Host, proxy: sshd.Proxy
-) -> None:
+def test_a_connection_that_was_cut_while_nobody_used_it_costs_nobody_an_error(machine: Host, proxy: sshd.Proxy) -> None:
     path = f"{machine.root}/file"
     for_host(machine).write(path, b"content")
     for _ in range(3):
@@ -81,9 +79,7 @@ def test_a_cut_while_a_dataset_is_sent_goes_on_from_what_arrived(machine: Host, 
     assert for_host(machine).part_size(path) == 100_000
 
 
-def test_a_half_open_connection_is_noticed_in_bounded_time_and_made_anew(
-    machine: Host, proxy: sshd.Proxy
-) -> None:
+def test_a_half_open_connection_is_noticed_in_bounded_time_and_made_anew(machine: Host, proxy: sshd.Proxy) -> None:
     path = f"{machine.root}/file"
     transport = for_host(machine)
     transport.write(path, b"content")
@@ -96,9 +92,7 @@ def test_a_half_open_connection_is_noticed_in_bounded_time_and_made_anew(
     assert transport.read(path) == b"content"
 
 
-def test_what_may_not_be_done_twice_is_not_tried_again_and_counts_as_unknown(
-    machine: Host, proxy: sshd.Proxy
-) -> None:
+def test_what_may_not_be_done_twice_is_not_tried_again_and_counts_as_unknown(machine: Host, proxy: sshd.Proxy) -> None:
     transport = for_host(machine)
     transport.write(f"{machine.root}/file", b"")
     cut = threading.Timer(0.5, proxy.cut)
@@ -234,7 +228,9 @@ def test_a_reboot_there_is_seen_and_nobody_else_is_signalled(hands: Hands) -> No
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     for name in ("claim", "process.json", "command.json"):
         file = Path(attempt.folder, name)
-        file.write_text(file.read_text().replace(boot, "00000000-before-the-reboot").replace(attempt.launch_token, "gone"))
+        file.write_text(
+            file.read_text().replace(boot, "00000000-before-the-reboot").replace(attempt.launch_token, "gone")
+        )
     hands.until(stage)
     assert hands.status(stage) == "failed"
     assert "the machine was restarted" in stage.error_message

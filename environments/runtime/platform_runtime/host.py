@@ -19,7 +19,7 @@ PART: Final = ".part"
 _PIECE: Final = 1 << 20
 
 
-class Refused(Exception):  # noqa: N818 - what the host says, as `OSError` is
+class Refused(Exception):
     """Not what was asked for. The message is for people."""
 
 

@@ -26,7 +26,7 @@ _READ: Final = 1 << 16
 Answer = tuple[Any, bytes]
 
 
-class Closed(Exception):  # noqa: N818 - not an error: the other side has ended
+class Closed(Exception):
     """Nobody listens any more."""
 
 
@@ -73,6 +73,16 @@ def _read(body: bytes, path: str, offset: int, limit: int) -> Answer:
     return None, host.read(path, offset, min(limit, MOST_BODY))
 
 
+def _write(body: bytes, path: str, mode: int) -> Answer:
+    host.write(path, body, mode)
+    return None, b""
+
+
+def _remove_tree(body: bytes, path: str) -> Answer:
+    host.remove_tree(path)
+    return None, b""
+
+
 def _run(body: bytes, argv: list[str], env: dict[str, str] | None, cwd: str | None, seconds: float) -> Answer:
     code, out, err = host.run(argv, env, cwd, body, seconds)
     return [code, len(out)], out + err
@@ -91,9 +101,9 @@ OPERATIONS: Final[dict[str, Callable[..., Answer]]] = {
     "stat": lambda body, path: (host.stat(path), b""),
     "is_folder": lambda body, path: (host.is_folder(path), b""),
     "listdir": lambda body, path: (host.listdir(path), b""),
-    "write": lambda body, path, mode: (host.write(path, body, mode), b""),
+    "write": _write,
     "create_exclusive": lambda body, path: (host.create_exclusive(path, body), b""),
-    "remove_tree": lambda body, path: (host.remove_tree(path), b""),
+    "remove_tree": _remove_tree,
     "part_size": lambda body, path: (host.part_size(path), b""),
     "add_part": lambda body, path, offset: (host.add_part(path, offset, body), b""),
     "end_part": lambda body, path, sha256: (host.end_part(path, sha256), b""),

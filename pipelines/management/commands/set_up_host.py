@@ -40,9 +40,7 @@ class Command(BaseCommand):
             raise CommandError("There is no administrator yet. Make one: manage.py create_user NAME --role admin")
         try:
             hosts.check(host)
-            pipeline = set_up(
-                user, host, packages=options["packages"] or "", wheelhouse=bool(options["wheelhouse"])
-            )
+            pipeline = set_up(user, host, packages=options["packages"] or "", wheelhouse=bool(options["wheelhouse"]))
         except PlatformError as error:
             raise CommandError(error.message) from error
         stage = self._follow(Stage.objects.get(pipeline=pipeline))

@@ -10,7 +10,7 @@ from platform_site.loops import far_watcher, watcher
 
 
 class Command(BaseCommand):
-    help = "Follows the files of running runs, here and on SSH hosts, and asks for a look the moment one wrote something."
+    help = "Follows the files of runs, here and on SSH hosts, and asks for a look the moment one wrote something."
 
     def handle(self, *args: Any, **options: Any) -> None:
         stopping = threading.Event()
