@@ -30,6 +30,7 @@ class HostSerializer(serializers.ModelSerializer[Host]):
     """Whether there are credentials is told; what they are is not."""
 
     project = serializers.CharField(source="project.slug")
+    kind = serializers.CharField(help_text="local or ssh.")
     facts = serializers.DictField()
     fingerprint = serializers.SerializerMethodField(help_text="Of the enrolled host key; empty when there is none.")
     has_credentials = serializers.SerializerMethodField()

@@ -234,8 +234,6 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "ENUM_NAME_OVERRIDES": {
-        "HostKind": "environments.models.Host.Kind.choices",
-        "DatasetKind": "datasets.models.Dataset.Kind.choices",
         "StageStatus": [(status.value, status.value) for status in StageStatus],
         "PipelineStatus": [(status.value, status.value) for status in PipelineStatus],
     },
