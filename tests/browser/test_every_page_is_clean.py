@@ -13,6 +13,7 @@ from playwright.sync_api import Browser
 
 from pipelines.models import Attempt, Stage
 from pipelines.services.control import pause_pipeline
+from platform_site.common.roles import Role
 from tests.pages import rollout_runs as by_reward
 
 from . import world
@@ -147,8 +148,10 @@ PAGES = {
 
 @pytest.fixture(scope="module", params=LOOKS, ids=lambda look: "-".join(map(str, look)))
 def look(request: pytest.FixtureRequest, browser: Browser, site: Site, runs: Runs) -> Iterator[Seen]:
+    """As an administrator, who sees every page, and the most on each."""
     width, language = request.param
-    with signed_in(browser, site, width=width, language=language, reduced_motion="reduce") as context:
+    world.person("charlie", Role.ADMIN)
+    with signed_in(browser, site, name="charlie", width=width, language=language, reduced_motion="reduce") as context:
         yield watched(context)
 
 
