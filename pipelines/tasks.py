@@ -9,6 +9,7 @@ import dramatiq
 from django.db.models import Q
 
 from environments.models import Host
+from monitoring.services.tidy import tidy
 from pipelines.messages import send_dispatch, send_maintenance, send_observe, send_observe_stages
 from pipelines.models import Attempt
 from pipelines.services import cancel, dispatch, integrity, launch, observe
@@ -54,8 +55,9 @@ def observe_stages(stage_ids: list[str]) -> None:
 
 @dramatiq.actor(queue_name=MAINTENANCE, time_limit=120_000, **_ONCE)
 def maintain() -> None:
-    """Check that what the database says of pipelines fits together, repair what does not, forget what is old."""
+    """Check that what the database says of pipelines fits together, repair what does not, tidy up what is old."""
     integrity.check()
+    tidy()
     idempotency.forget_old()
 
 
