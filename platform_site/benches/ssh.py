@@ -45,7 +45,7 @@ def measure(figures: Figures) -> None:
         _reads(figures, far)
         _looks(figures, far)
         with redis_server(), Platform(with_worker=True) as platform:
-            program, page = asyncio.run(follow(platform, 1, 60, 0.2, far))
+            program, page = asyncio.run(follow(platform, 1, figures.amount(60, 5), 0.2, far))
         figures.figures["live_ms"] = {"program": spread(program), "page": spread(page)}
         figures.at_most("live_p95_ms", max(spread(program)["p95"], spread(page)["p95"]), 500.0)
         forget(far.pk)
@@ -56,8 +56,8 @@ def _reads(figures: Figures, far: Host) -> None:
     transport, path, size = for_host(far), f"{far.root}/grown", 20 << 20
     transport.write(path, bytes(size))
     with _bare(far) as channel:
-        limit = timed(lambda: _echo(channel), READS)
-    ours = timed(lambda: transport.read(path, size - GREW, GREW), READS)
+        limit = timed(lambda: _echo(channel), figures.amount(READS, 10))
+    ours = timed(lambda: transport.read(path, size - GREW, GREW), figures.amount(READS, 10))
     figures.figures["read_ms"], figures.limit["read_ms"] = spread(ours), spread(limit)
     figures.ratios["read"] = round(spread(ours)["p50"] / spread(limit)["p50"], 3)
     figures.at_most("read_over_limit", figures.ratios["read"], 2.0)
@@ -65,27 +65,28 @@ def _reads(figures: Figures, far: Host) -> None:
 
 def _looks(figures: Figures, far: Host) -> None:
     """Fifty jobs, each of which wrote a line since the look before: there, and the same on this machine."""
-    there, quiet = _look_at_all(far)
-    here, _ = _look_at_all(Host.objects.filter(kind=Host.Kind.LOCAL).order_by("pk")[0])
+    jobs, looks = figures.amount((JOBS, LOOKS), (2, 2))
+    there, quiet = _look_at_all(far, jobs, looks)
+    here, _ = _look_at_all(Host.objects.filter(kind=Host.Kind.LOCAL).order_by("pk")[0], jobs, looks)
     figures.figures["look_at_50_ms"], figures.figures["look_at_50_quiet_ms"] = spread(there), spread(quiet)
     figures.limit["look_at_50_here_ms"] = spread(here)
     figures.ratios["look_at_50"] = round(spread(there)["p50"] / spread(here)["p50"], 3)
     figures.at_most("look_at_50_ms", spread(there)["p50"], 150.0)
 
 
-def _look_at_all(host: Host) -> tuple[list[float], list[float]]:
+def _look_at_all(host: Host, jobs: int, looks: int) -> tuple[list[float], list[float]]:
     """Seconds of looks after each job wrote, and of looks after none did."""
-    runs = [Run(with_runner=True, host=host) for _ in range(JOBS)]
+    runs = [Run(with_runner=True, host=host) for _ in range(jobs)]
     try:
         observe.observe_host(host.pk)
         taken = []
-        for step in range(1, LOOKS + 1):
+        for step in range(1, looks + 1):
             for run in runs:
                 run.write(line(step))
             started = time.perf_counter()
-            assert observe.observe_host(host.pk) == JOBS, "each job is looked at"
+            assert observe.observe_host(host.pk) == jobs, "each job is looked at"
             taken.append(time.perf_counter() - started)
-        return taken, timed(lambda: observe.observe_host(host.pk), LOOKS)
+        return taken, timed(lambda: observe.observe_host(host.pk), looks)
     finally:
         for run in runs:
             run.end()
