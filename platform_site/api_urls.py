@@ -12,5 +12,6 @@ urlpatterns = [
     path("", include("environments.api")),
     path("", include("datasets.api")),
     path("", include("monitoring.api")),
+    path("", include("monitoring.system_api")),
     *fallback,
 ]
