@@ -7,7 +7,7 @@ from django.views.i18n import set_language
 
 from pipelines.views import monitor, pipelines, recipe_import, recipes, rollouts, runs, tasks
 
-from . import datasets, home, preferences, system
+from . import datasets, home, hosts, preferences, system
 
 urlpatterns = [
     path("", home.home, name="home"),
@@ -56,6 +56,14 @@ urlpatterns = [
     path("datasets/<slug:slug>/", datasets.dataset, name="dataset"),
     path("datasets/<slug:slug>/versions/new/", datasets.new_version, name="dataset-version-new"),
     path("datasets/<slug:slug>/versions/<int:number>/file/", datasets.download, name="dataset-file"),
+    path("hosts/", hosts.hosts, name="hosts"),
+    path("hosts/new/", hosts.new_host, name="host-new"),
+    path("hosts/<slug:name>/", hosts.host, name="host"),
+    path("hosts/<slug:name>/edit/", hosts.edit_host, name="host-edit"),
+    path("hosts/<slug:name>/enroll/", hosts.enroll_host, name="host-enroll"),
+    path("hosts/<slug:name>/check/", hosts.check_host, name="host-check"),
+    path("hosts/<slug:name>/setup/", hosts.set_up_host, name="host-setup"),
+    path("hosts/<slug:name>/delete/", hosts.delete_host, name="host-delete"),
     path("system/", system.system, name="system"),
     path("system/training/", system.training_banner, name="training-banner"),
 ]

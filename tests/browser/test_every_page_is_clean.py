@@ -13,6 +13,7 @@ from playwright.sync_api import Browser
 
 from pipelines.models import Attempt, Stage
 from pipelines.services.control import pause_pipeline
+from platform_site.common.roles import Role
 from tests.pages import rollout_runs as by_reward
 
 from . import world
@@ -134,6 +135,10 @@ PAGES = {
     "tasks, no match": lambda runs: "/tasks/?state=starting&queue=maintenance",
     "a failed task": lambda runs: runs.failed_task,
     "cancel a task": lambda runs: runs.failed_task + "cancel/",
+    "hosts": lambda runs: "/hosts/",
+    "a host": lambda runs: "/hosts/local/",
+    "new host": lambda runs: "/hosts/new/",
+    "edit a host": lambda runs: "/hosts/local/edit/",
     "recipes": lambda runs: "/recipes/",
     "a recipe": lambda runs: "/recipes/tiny-sft/",
     "a recipe worth a look": lambda runs: "/recipes/smollm2-sft/",
@@ -148,8 +153,10 @@ PAGES = {
 
 @pytest.fixture(scope="module", params=LOOKS, ids=lambda look: "-".join(map(str, look)))
 def look(request: pytest.FixtureRequest, browser: Browser, site: Site, runs: Runs) -> Iterator[Seen]:
+    """As an administrator, who sees every page, and the most on each."""
     width, language = request.param
-    with signed_in(browser, site, width=width, language=language, reduced_motion="reduce") as context:
+    world.person("charlie", Role.ADMIN)
+    with signed_in(browser, site, name="charlie", width=width, language=language, reduced_motion="reduce") as context:
         yield watched(context)
 
 
