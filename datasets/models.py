@@ -59,6 +59,8 @@ class DatasetCopy(models.Model):
     host = models.ForeignKey("environments.Host", on_delete=models.CASCADE, related_name="dataset_copies")
     path = models.CharField(_("path"), max_length=1000)
     verified_at = models.DateTimeField(_("verified"), null=True, blank=True)
+    mtime_ns = models.BigIntegerField(null=True, editable=False)
+    sending_until = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         constraints: ClassVar = [

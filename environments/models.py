@@ -1,6 +1,8 @@
 """Where things run."""
 
-from django.core.validators import MinValueValidator
+from typing import ClassVar
+
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -10,16 +12,29 @@ class Host(models.Model):
 
     class Kind(models.TextChoices):
         LOCAL = "local", _("this machine")
+        SSH = "ssh", _("over SSH")
 
     project = models.ForeignKey("common.Project", on_delete=models.PROTECT, related_name="hosts")
     name = models.SlugField(_("name"), max_length=63, unique=True)
     kind = models.CharField(_("kind"), max_length=16, choices=Kind.choices, default=Kind.LOCAL)
-    root = models.CharField(_("root folder"), max_length=1000, help_text=_("Run folders live below it. Absolute."))
+    address = models.CharField(_("address"), max_length=253, blank=True, help_text=_("Name or IP address."))
+    port = models.PositiveIntegerField(
+        _("port"), default=22, validators=[MinValueValidator(1), MaxValueValidator(65535)]
+    )
+    user = models.CharField(_("user"), max_length=64, blank=True, help_text=_("Needs no special rights there."))
+    secret = models.TextField(editable=False, blank=True)
+    host_key = models.TextField(_("host key"), editable=False, blank=True)
+    root = models.CharField(
+        _("root folder"),
+        max_length=1000,
+        blank=True,
+        help_text=_("All that the platform writes there lives below it. Absolute; empty: anneal in the user's home."),
+    )
     python = models.CharField(
         _("training Python"),
         max_length=1000,
         blank=True,
-        help_text=_("Empty: the checkout's own environment."),
+        help_text=_("Absolute. Empty: the environment that the platform sets up."),
     )
     slots = models.PositiveSmallIntegerField(
         _("slots"),
@@ -33,10 +48,18 @@ class Host(models.Model):
     failures = models.PositiveIntegerField(_("failures in a row"), default=0)
     observer = models.CharField(max_length=64, blank=True, editable=False)
     observer_until = models.DateTimeField(null=True, blank=True, editable=False)
+    facts = models.JSONField(_("facts"), default=dict, editable=False, blank=True)
+    facts_at = models.DateTimeField(_("facts as of"), null=True, editable=False)
+    last_error = models.CharField(_("last error"), max_length=500, blank=True, editable=False)
+    last_error_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     class Meta:
-        ordering = ["name"]
+        ordering: ClassVar = ["name"]
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_local(self) -> bool:
+        return self.kind == self.Kind.LOCAL

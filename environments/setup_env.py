@@ -75,13 +75,14 @@ def main(arguments: list[str]) -> int:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--cuda", action="store_const", const="cuda", dest="kind", help="for NVIDIA GPUs")
     kind.add_argument("--cpu", action="store_const", const="cpu", dest="kind", help="for the processor alone")
+    parser.add_argument("--log", type=Path, help="write what the installers say to the end of this file")
     parser.add_argument("--check", action="store_true", help="only compare what is there with version.json")
     options = parser.parse_args(arguments)
     if options.check:
         return verify_env.main(["--manager"] if options.environment == "manager" else [])
     if options.environment == "manager":
         return set_up_manager()
-    return set_up_training(options.kind)
+    return set_up_training(options.kind, options.log)
 
 
 def set_up_manager() -> int:
@@ -93,7 +94,7 @@ def set_up_manager() -> int:
     return subprocess.run([sys.executable, "-P", "-c", code, str(CHECKOUT)], check=False).returncode
 
 
-def set_up_training(kind: str | None) -> int:
+def set_up_training(kind: str | None, log: Path | None = None) -> int:
     """Bring `.training` to what the locks say. 0 when it is ready."""
     HOME.mkdir(mode=0o755, exist_ok=True)
     with (HOME / "lock").open("w") as lock:
@@ -102,7 +103,7 @@ def set_up_training(kind: str | None) -> int:
         except BlockingIOError:
             sys.stdout.write("Waiting for another set-up of this environment\n")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        setup = TrainingSetup(kind, lock)
+        setup = TrainingSetup(kind, lock, log)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, interrupted)
         try:
@@ -137,9 +138,9 @@ TRYING: Final = Stage("Trying it out", 85, 99, 20)
 class Progress:
     """Writes state.json, and a line on standard output for each stage."""
 
-    def __init__(self, fingerprint: str) -> None:
+    def __init__(self, fingerprint: str, log: Path | None) -> None:
         self.fingerprint = fingerprint
-        self.log = HOME / "setup.log"
+        self.log = log or HOME / "setup.log"
         self.python = HOME / "venv" / "bin" / "python"
         self._percent = 0
         self._said = ""
@@ -181,8 +182,9 @@ class Progress:
 class TrainingSetup:
     """One set-up, under the lock. `kind` is cpu, cuda or None: what is there already, else what the machine has."""
 
-    def __init__(self, kind: str | None, lock: IO[str]) -> None:
+    def __init__(self, kind: str | None, lock: IO[str], log: Path | None) -> None:
         self.lock = lock
+        self.keep_log = log is not None
         self.venv = HOME / "venv"
         self.python = self.venv / "bin" / "python"
         self.stamp = HOME / "installed.json"
@@ -193,14 +195,15 @@ class TrainingSetup:
             self.installed = {}
         self.kind = kind or self.installed.get("kind") or ("cuda" if verify_env.find_gpus() else "cpu")
         self.fingerprint = fingerprint(self.kind)
-        self.progress = Progress(self.fingerprint)
+        self.progress = Progress(self.fingerprint, log)
 
     def run(self) -> None:
         """Raises SetupError, OSError."""
         if self.is_done():
             self.progress.write("ready", 100, "The training environment is ready.")
             return
-        self.progress.log.write_text(f"# {time.strftime('%Y-%m-%d %H:%M:%S %z')} {self.kind}, {sys.version}\n")
+        with self.progress.log.open("a" if self.keep_log else "w") as log:
+            log.write(f"# {time.strftime('%Y-%m-%d %H:%M:%S %z')} {self.kind}, {sys.version}\n")
         self.stamp.unlink(missing_ok=True)
         self.make_venv()
         self.install_uv()

@@ -5,11 +5,15 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from django.conf import settings
 from django.utils.translation import gettext as _
 
 from environments.models import Host
+
+SETUP: Final = "setup"
+"""Below a host's root: the set-up scripts, and in `.training` what they make."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class TrainingState:
 
 def state(host: Host) -> TrainingState:
     """Read afresh each time: the set-up runs beside the platform and writes its state file as it goes."""
+    if not host.is_local:
+        return _as_last_seen(host)
     python = host.python or settings.TRAINING_PYTHON
     if python:
         if os.access(python, os.X_OK):
@@ -39,10 +45,28 @@ def state(host: Host) -> TrainingState:
 
 def any_python(host: Host) -> str:
     """A Python of the host that runs what needs the standard library alone, also while nothing is set up yet."""
+    if not host.is_local:
+        return str(host.facts.get("python_path") or host.python or "python3")
     found = state(host)
-    if found.ready and found.python:
-        return found.python
-    return sys.executable if host.kind == Host.Kind.LOCAL else "python3"
+    return found.python if found.ready and found.python else sys.executable
+
+
+def python_of(host: Host) -> str:
+    """The training Python of a host that is reached over a network: the one that was named, or the one set up there."""
+    return host.python or f"{host.root}/{SETUP}/.training/venv/bin/python"
+
+
+def _as_last_seen(host: Host) -> TrainingState:
+    """Nobody waits for a host to learn this: what its last check found counts."""
+    if host.facts_at is None:
+        return TrainingState("missing", _("It was not checked yet. Check it on its page."))
+    found = host.facts.get("training") or {}
+    if found.get("torch") and found.get("verl"):
+        message = _("PyTorch %(torch)s and verl %(verl)s are there.") % {"torch": found["torch"], "verl": found["verl"]}
+        return TrainingState("ready", message, python_of(host))
+    if host.python:
+        return TrainingState("failed", _("%(path)s has no PyTorch and verl.") % {"path": host.python})
+    return TrainingState("missing", _("The training environment is not set up. Set it up on the host's page."))
 
 
 def _own_environment(file: Path) -> TrainingState:

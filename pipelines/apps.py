@@ -12,10 +12,12 @@ class PipelinesConfig(AppConfig):
         from .kinds.preprocess_dataset import PreprocessDataset  # noqa: PLC0415
         from .kinds.registry import register  # noqa: PLC0415
         from .kinds.run_evaluation import RunEvaluation  # noqa: PLC0415
+        from .kinds.setup_host import SetupHost  # noqa: PLC0415
         from .kinds.train_model import TrainModel  # noqa: PLC0415
 
         register(CleanupCheckpoints())
         register(Noop())
         register(PreprocessDataset())
         register(RunEvaluation())
+        register(SetupHost())
         register(TrainModel())

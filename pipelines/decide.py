@@ -35,9 +35,10 @@ class Seen:
     """One look at an attempt.
 
     claim_owner: "runner", "revoked" or "" when nobody claimed it. runner_alive: its pid, start time and boot id
-    all match. since_sent_s, since_stop_s: None when never sent. running_s: None before it started. frozen_s: for how
-    long a signal has kept it stopped, 0 when none does; frozen_after_s: from when on that is for ever, None for never.
-    condemned: the doctor found what nothing repairs, and the recipe says to stop then.
+    all match. since_sent_s, since_stop_s: None when never sent. running_s: None before it started. preparing: a worker
+    is bringing its inputs to its host. frozen_s: for how long a signal has kept it stopped, 0 when none does;
+    frozen_after_s: from when on that is for ever, None for never. condemned: the doctor found what nothing repairs,
+    and the recipe says to stop then.
     """
 
     claim_owner: str
@@ -50,6 +51,7 @@ class Seen:
     status_age_s: float
     timeout_s: float | None
     stop_grace_s: float
+    preparing: bool = False
     frozen_s: float = 0.0
     frozen_after_s: float | None = None
     condemned: bool = False
@@ -90,6 +92,8 @@ def _starting(seen: Seen) -> Decision:
         # A runner that could not write down its process (a full disk) runs it all the same.
         late = seen.status_age_s > START_DEADLINE_S
         return Decision.STARTED if seen.has_process or late else Decision.NOTHING
+    if seen.preparing:
+        return Decision.NOTHING
     if seen.status_age_s > START_DEADLINE_S:
         return Decision.REVOKE
     # Never sent counts as due: NULL is no reason to wait for ever.

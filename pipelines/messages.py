@@ -4,7 +4,7 @@ from typing import Final
 from uuid import UUID
 
 from platform_site.common.messages import send
-from platform_site.common.queues import CONTROL, MAINTENANCE
+from platform_site.common.queues import CONTROL, MAINTENANCE, REMOTE
 
 TICK_MAX_AGE_MS: Final = 5_000
 """A tick that waited longer says nothing that the next one does not."""
@@ -17,8 +17,9 @@ def send_launch(attempt_id: UUID, queue: str) -> None:
     send("launch_attempt", queue, str(attempt_id))
 
 
-def send_stop(attempt_id: UUID) -> None:
-    send("stop_attempt", CONTROL, str(attempt_id))
+def send_stop(attempt_id: UUID, *, remote: bool = False) -> None:
+    """`remote`: it runs on a host that is reached over a network."""
+    send("stop_attempt", REMOTE if remote else CONTROL, str(attempt_id))
 
 
 def send_dispatch() -> None:
@@ -29,9 +30,9 @@ def send_maintenance() -> None:
     send("maintain", MAINTENANCE, max_age_ms=MAINTENANCE_MAX_AGE_MS)
 
 
-def send_observe(host_id: int) -> None:
-    send("observe_host", CONTROL, host_id, max_age_ms=TICK_MAX_AGE_MS)
+def send_observe(host_id: int, *, remote: bool = False) -> None:
+    send("observe_host", REMOTE if remote else CONTROL, host_id, max_age_ms=TICK_MAX_AGE_MS)
 
 
-def send_observe_stages(stage_ids: list[str]) -> None:
-    send("observe_stages", CONTROL, stage_ids, max_age_ms=TICK_MAX_AGE_MS)
+def send_observe_stages(stage_ids: list[str], *, remote: bool = False) -> None:
+    send("observe_stages", REMOTE if remote else CONTROL, stage_ids, max_age_ms=TICK_MAX_AGE_MS)

@@ -10,6 +10,7 @@ from django.db.models import Count, Prefetch, Q, QuerySet, prefetch_related_obje
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from environments.models import Host
 from monitoring.finding_selectors import Checkup, checkup
 from monitoring.rollout_selectors import rolled_out
 from platform_site.common.errors import NotFound
@@ -125,6 +126,16 @@ def task_for(user: Person, task_id: UUID) -> Attempt:
     if found is None:
         raise NotFound(_("There is no such task."))
     return found
+
+
+def folders_under_way() -> dict[Host, frozenset[str]]:
+    """Of each host that is reached over a network and answers: the folders of its live attempts."""
+    found: dict[Host, set[str]] = {}
+    live = Attempt.objects.filter(outcome="", stage__status__in=STAGE_ACTIVE, host__unreachable_since=None)
+    for attempt in live.exclude(folder="").exclude(host__kind=Host.Kind.LOCAL).select_related("host"):
+        assert attempt.host is not None, "a condition on its host is met"
+        found.setdefault(attempt.host, set()).add(attempt.folder)
+    return {host: frozenset(folders) for host, folders in found.items()}
 
 
 _OUTCOMES: Final = {

@@ -6,6 +6,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import dramatiq
+from django.db.models import Q
 
 from environments.models import Host
 from monitoring.services.tidy import tidy
@@ -64,15 +65,14 @@ def maintain() -> None:
 def tick() -> None:
     """What the scheduler does each second: send a look at each host with live attempts, and a dispatch if due.
 
-    Also to hosts that are disabled: that keeps new work away, and must not keep what runs there from ending.
+    Also to hosts that are disabled: that keeps new work away, and must not keep what runs there from ending; and to
+    those that did not answer, since nothing is sent there until they do.
     """
     clock.look()
-    for host_id in (
-        Host.objects.filter(attempts__outcome="", attempts__stage__status__in=STAGE_ACTIVE)
-        .values_list("pk", flat=True)
-        .distinct()
-    ):
-        send_observe(host_id)
+    with_work = Q(attempts__outcome="", attempts__stage__status__in=STAGE_ACTIVE)
+    away = Q(unreachable_since__isnull=False)
+    for host_id, kind in Host.objects.filter(with_work | away).values_list("pk", "kind").distinct():
+        send_observe(host_id, remote=kind != Host.Kind.LOCAL)
     if Attempt.objects.filter(outcome="", stage__status=StageStatus.QUEUED).exists():
         send_dispatch()
 
@@ -82,6 +82,6 @@ def maintenance_tick() -> None:
     send_maintenance()
 
 
-def nudge(stage_ids: list[str]) -> None:
+def nudge(stage_ids: list[str], *, remote: bool = False) -> None:
     """Files of these stages changed: look at them now. Touches no database."""
-    send_observe_stages(stage_ids)
+    send_observe_stages(stage_ids, remote=remote)

@@ -9,8 +9,10 @@ urlpatterns = [
     path("", include("pipelines.api.urls")),
     path("", include("pipelines.api_recipe_tools")),
     path("", include("pipelines.api_recipes")),
+    path("", include("environments.api")),
     path("", include("datasets.api")),
     path("", include("monitoring.api")),
     path("", include("monitoring.api_findings")),
+    path("", include("monitoring.system_api")),
     *fallback,
 ]

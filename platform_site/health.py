@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from .common.messages import connect
 from .common.outages import data_folder
-from .common.queues import CONTROL, STAGE_QUEUES
+from .common.queues import ALL_QUEUES
 from .common.workers import live_workers
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def _redis() -> str:
 
 def _workers() -> str:
     served = {queue for worker in live_workers() for queue in worker.queues}
-    return "ok" if served.issuperset({CONTROL, *STAGE_QUEUES}) else "unavailable"
+    return "ok" if served.issuperset(ALL_QUEUES) else "unavailable"
 
 
 CHECKS: Final[dict[str, Callable[[], str]]] = {

@@ -43,6 +43,8 @@ FERNET_KEYS: list[str] = env.read("ANNEAL_FERNET_KEYS", [], environ.fernet_keys)
 
 FROZEN_AFTER_S: float = env.read("ANNEAL_FROZEN_AFTER_S", 1800.0, environ.seconds)
 """A run whose process has been stopped by a signal for so long is given up; 0: never."""
+UNREACHABLE_GRACE_S: float = env.read("ANNEAL_UNREACHABLE_GRACE_S", 3600.0, environ.seconds)
+"""Runs on a host that does not answer are waited for so long before they count as lost; 0: for ever."""
 METRICS_PACK_AFTER_S: float = env.read("ANNEAL_METRICS_PACK_AFTER_S", 3600.0, environ.seconds)
 """Metrics that nothing was read of for so long are packed to their last step."""
 METRICS_KEEP_S: float = env.read("ANNEAL_METRICS_KEEP_S", 0.0, environ.seconds)
@@ -130,7 +132,7 @@ STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [folder for folder in (BASE_DIR / "static", BASE_DIR / "static-vendor") if folder.is_dir()]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    "staticfiles": {"BACKEND": "platform_site.storage.HashedFiles"},
 }
 MEDIA_ROOT = DATA_DIR / "uploads"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024**2

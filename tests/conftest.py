@@ -36,7 +36,7 @@ import redis  # noqa: E402
 
 from platform_site import valkey  # noqa: E402
 
-SLOW_FOLDERS = {"browser": "browser", "training": "training", "faults": "faults"}
+SLOW_FOLDERS = {"browser": "browser", "training": "training", "faults": "faults", "ssh": "ssh"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

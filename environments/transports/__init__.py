@@ -5,11 +5,14 @@ from collections.abc import Callable
 from environments.models import Host
 
 from .base import CommandResult, FileStat, Transport
-from .errors import TransportError, Unreachable
+from .connection import connection_to
+from .errors import KeyChanged, TransportError, Unfinished, Unreachable
 from .local import LocalTransport
+from .ssh import SshTransport
 
 _BY_KIND: dict[str, Callable[[Host], Transport]] = {
     Host.Kind.LOCAL: lambda host: LocalTransport(),
+    Host.Kind.SSH: lambda host: SshTransport(connection_to(host)),
 }
 
 
@@ -17,4 +20,13 @@ def for_host(host: Host) -> Transport:
     return _BY_KIND[host.kind](host)
 
 
-__all__ = ["CommandResult", "FileStat", "Transport", "TransportError", "Unreachable", "for_host"]
+__all__ = [
+    "CommandResult",
+    "FileStat",
+    "KeyChanged",
+    "Transport",
+    "TransportError",
+    "Unfinished",
+    "Unreachable",
+    "for_host",
+]

@@ -52,6 +52,18 @@ class Transport(Protocol):
     def remove_tree(self, path: str) -> None:
         """Remove a file or folder; nothing there is fine."""
 
+    def part_size(self, path: str) -> int:
+        """Bytes of a file that came so far; what is sent in pieces stands beside its place until it is whole."""
+
+    def add_part(self, path: str, offset: int, data: bytes) -> int:
+        """Put a piece at `offset` and cut what lies behind it; the bytes that came so far. The same twice is fine."""
+
+    def end_part(self, path: str, sha256: str) -> bool:
+        """Give the file its name if its content has that hash; False, and it is thrown away, when it has not."""
+
+    def digest(self, path: str) -> str | None:
+        """SHA-256 of a regular file, in hexadecimal; None when there is nothing."""
+
     def run(
         self,
         argv: Sequence[str],
@@ -89,3 +101,6 @@ class Transport(Protocol):
 
     def kill(self, folder: str) -> list[int]:
         """End by force whatever an attempt left running; process ids that survived."""
+
+    def facts(self, root: str, python: str) -> dict[str, Any]:
+        """What the machine is (`platform_runtime.facts`), with the volume of `root` and the environment of `python`."""

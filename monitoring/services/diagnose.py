@@ -46,8 +46,8 @@ Key = tuple[int, str, str, int]
 """Attempt, rule, metric, first step: what a finding of a stream is known by."""
 
 
-def read(stream: Stream, segment: Segment, steps: Mapping[int, Step]) -> None:
-    """New steps of a segment, in the transaction that brings them and holds the stream."""
+def read(stream: Stream, segment: Segment, steps: Sequence[Step]) -> None:
+    """New steps of a segment, ascending, in the transaction that brings them and holds the stream."""
     diagnosis = Diagnosis.objects.filter(stream=stream).first() or Diagnosis(
         stream=stream, attempt=segment.attempt, state=engine.State().to_json()
     )
@@ -60,7 +60,7 @@ def read(stream: Stream, segment: Segment, steps: Mapping[int, Step]) -> None:
     if state is None:
         _leave(diagnosis, Diagnosis.Status.STALE)
         return
-    samples = [Sample(step.step, step.time, step.values) for _, step in sorted(steps.items())]
+    samples = [Sample(step.step, step.time, step.values) for step in steps]
     seen = engine.advance(state, samples, rules_for(stream.algorithm), limits_for(stream))
     if seen.late:
         diagnosis.status = Diagnosis.Status.STALE
@@ -122,14 +122,14 @@ def keep_one(stream_id: UUID, attempt: int, found: Found) -> None:
         _announce(stream_id)
 
 
-def _reaches_back(diagnosis: Diagnosis, segment: Segment, steps: Mapping[int, Step]) -> bool:
+def _reaches_back(diagnosis: Diagnosis, segment: Segment, steps: Sequence[Step]) -> bool:
     """Whether these steps lie before what was read, so that reading on would pass over them."""
     upto: int = diagnosis.state.get("upto", -1)
     if diagnosis.status == Diagnosis.Status.STALE or segment.attempt < diagnosis.attempt:
         return True
     if segment.attempt > diagnosis.attempt:
         return segment.resumed_from is None or segment.resumed_from < upto
-    return min(steps, default=upto + 1) < upto
+    return bool(steps) and steps[0].step < upto
 
 
 def _state_for(diagnosis: Diagnosis, segment: Segment, rules: Mapping[str, Any]) -> engine.State | None:

@@ -213,7 +213,6 @@ def _commit(
                 }
         Stream.objects.filter(pk=stream.pk).update(**changes)
         _steps_are_known(stream, segment, ordered, names, of_latest=is_latest)
-        diagnose.read(stream, segment, steps)
         _announce(stream.pk, version)
     return written.new
 
@@ -227,6 +226,7 @@ def _steps_are_known(
         key_metrics.extend(stream.pk, names, steps)
     else:
         key_metrics.renew(stream.pk, names)
+    diagnose.read(stream, segment, steps)
 
 
 def _keep_shelf(segment: Segment, shelf: Shelf, steps: Sequence[lines.Step]) -> None:

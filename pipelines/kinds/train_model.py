@@ -19,6 +19,7 @@ from monitoring.models import Stream
 from monitoring.services.diagnose import keep_one, refresh
 from monitoring.services.rollouts import LAST_LOOK, index_rollouts
 from monitoring.services.sync import open_segment, sync_stream
+from monitoring.services.system import sync_system
 from pipelines.folders import models_folder, rollouts_folder, run_folder
 from pipelines.models import Attempt, Job, Recipe, RecipeRevision, Stage
 from pipelines.recipe_selectors import spec_of
@@ -160,6 +161,7 @@ class TrainModel(RunnerKind):
     def observe(self, stage: Stage, attempt: Attempt, transport: Transport) -> None:
         sync_stream(stage.id, transport)
         refresh(stage.id)
+        sync_system(stage.id, attempt.number, run_folder(attempt).system, transport)
         folder = rollouts_folder(attempt)
         unread = index_rollouts(stage.id, attempt.number, folder, transport)
         if unread and transport.stat(run_folder(attempt).exit) is not None:

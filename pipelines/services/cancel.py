@@ -124,9 +124,10 @@ def _request(stage: Stage, actor: str) -> bool:
     with transaction.atomic():
         if not move_stage(stage.id, StageEvent.REQUEST_CANCEL, actor=actor):
             return False
-        attempt_id = Attempt.objects.filter(stage=stage, outcome="").values_list("pk", flat=True).first()
-        if attempt_id is not None:
-            transaction.on_commit(lambda: send_stop(attempt_id), robust=True)
+        attempt = Attempt.objects.select_related("host").filter(stage=stage, outcome="").first()
+        if attempt is not None:
+            remote = attempt.host is not None and not attempt.host.is_local
+            transaction.on_commit(lambda: send_stop(attempt.pk, remote=remote), robust=True)
     return True
 
 

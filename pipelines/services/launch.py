@@ -1,17 +1,20 @@
 """Start the process of an attempt that dispatch gave a slot."""
 
 import logging
+from contextlib import nullcontext
 from uuid import UUID
 
 from environments import training
 from environments.launchers import process
+from environments.models import Host
 from environments.services.runtime_copy import ensure_runtime
-from environments.transports import TransportError, Unreachable, for_host
+from environments.transports import TransportError, Unfinished, Unreachable, for_host
 from pipelines.folders import run_folder
 from pipelines.kinds import InlineKind, RunnerKind, kind_of
 from pipelines.models import Attempt
 from pipelines.services.finish import end_unstarted
 from pipelines.services.inline import run_inline
+from pipelines.services.leases import preparing
 from pipelines.services.params import params_of
 from pipelines.states import StageStatus
 from platform_site.common.errors import PlatformError
@@ -28,12 +31,16 @@ def launch(attempt_id: UUID, *, worker: str = "") -> bool:
     attempt = Attempt.objects.select_related("stage", "host").filter(pk=attempt_id, outcome="").first()
     if attempt is None or attempt.host is None or attempt.stage.status != StageStatus.STARTING:
         return False
-    stage, host, kind = attempt.stage, attempt.host, kind_of(attempt.stage.kind)
+    host, kind = attempt.host, kind_of(attempt.stage.kind)
     if isinstance(kind, InlineKind):
         return run_inline(attempt, kind, worker=worker)
     assert isinstance(kind, RunnerKind), "there are two sorts"
-    transport = for_host(host)
-    folder = run_folder(attempt)
+    with preparing(attempt) if not host.is_local else nullcontext(True) as mine:
+        return mine and _launch(attempt, host, kind, worker)
+
+
+def _launch(attempt: Attempt, host: Host, kind: RunnerKind, worker: str) -> bool:
+    stage, transport, folder = attempt.stage, for_host(host), run_folder(attempt)
     try:
         if transport.stat(folder.claim) is not None:
             return False
@@ -49,7 +56,10 @@ def launch(attempt_id: UUID, *, worker: str = "") -> bool:
         )
     except Unreachable as error:
         # Unknown whether it started: the observer looks before anything is tried again.
-        logger.warning("Launch of %s: %s does not answer: %s", attempt_id, host.name, error)
+        logger.warning("Launch of %s: %s does not answer: %s", attempt.pk, host.name, error)
+        return False
+    except Unfinished as error:
+        logger.info("Launch of %s goes on: %s", attempt.pk, error)
         return False
     except (PlatformError, TransportError) as error:
         end_unstarted(attempt, transport, reason=str(error))

@@ -9,9 +9,11 @@ from typing import Final
 from uuid import UUID
 
 from django.db import DatabaseError
+from django.db.models import Q
 from django.utils import timezone
 
 from pipelines.models import Attempt
+from platform_site.common import clock
 from platform_site.common.db import released_connections
 
 logger = logging.getLogger(__name__)
@@ -69,3 +71,23 @@ def renewed(attempts: Iterable[Attempt]) -> Iterator[None]:
         yield
     finally:
         _leases.remove(held)
+
+
+@contextmanager
+def preparing(attempt: Attempt) -> Iterator[bool]:
+    """Hold the attempt while its inputs are brought to its host, which may take minutes; False when another has it.
+
+    Meanwhile the observer sends it to nobody else, and does not count it as late.
+    """
+    term = timedelta(seconds=LEASE_S)
+    free = Q(lease_until=None) | Q(lease_until__lt=timezone.now()) | Q(lease_until__gt=clock.out_of_reach(term))
+    mine = Attempt.objects.filter(free, pk=attempt.pk, outcome="").update(lease_until=lease_until()) == 1
+    if not mine:
+        yield False
+        return
+    try:
+        with renewed([attempt]):
+            yield True
+    finally:
+        # Ended now rather than taken away: from here the attempt's next delivery is counted.
+        Attempt.objects.filter(pk=attempt.pk, outcome="").update(lease_until=timezone.now())

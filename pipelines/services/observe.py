@@ -19,6 +19,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from environments.models import Host
+from environments.services import reach
 from environments.transports import Transport, TransportError, Unreachable, for_host
 from monitoring.services.diagnose import refresh
 from monitoring.services.sync import SyncResult, sync_stream
@@ -28,6 +29,7 @@ from pipelines.models import Attempt
 from pipelines.services import disk, finish, inline, stall
 from pipelines.services.dispatch import dispatch
 from pipelines.services.doctor import Sentence, sentence
+from pipelines.services.leases import LEASE_S
 from pipelines.services.progress import keep_progress
 from pipelines.states import STAGE_ACTIVE, Outcome, StageStatus
 from platform_site.common import clock
@@ -37,7 +39,6 @@ from platform_site.common.outages import outage
 logger = logging.getLogger(__name__)
 
 LEASE: Final = timedelta(seconds=30)
-MAX_BACKOFF: Final = timedelta(seconds=60)
 STOP_GRACE_S: Final = 15.0
 
 
@@ -53,7 +54,7 @@ def observe_host(host_id: int) -> int:
     try:
         host = Host.objects.get(pk=host_id)
         attempts = list(open_attempts().filter(host=host))
-        if attempts:
+        if attempts or host.unreachable_since is not None:
             _observe(host, attempts)
         return len(attempts)
     finally:
@@ -102,7 +103,7 @@ def open_attempts() -> QuerySet[Attempt]:
 def _take_lease(host_id: int, me: str) -> bool:
     now = timezone.now()
     free = Q(observer_until=None) | Q(observer_until__lt=now) | Q(observer_until__gt=clock.out_of_reach(LEASE))
-    due = Q(retry_at=None) | Q(retry_at__lte=now) | Q(retry_at__gt=clock.out_of_reach(MAX_BACKOFF))
+    due = Q(retry_at=None) | Q(retry_at__lte=now) | Q(retry_at__gt=clock.out_of_reach(reach.MAX_BACKOFF))
     return Host.objects.filter(free, due, pk=host_id).update(observer=me, observer_until=now + LEASE) == 1
 
 
@@ -112,28 +113,26 @@ def _observe(host: Host, found: list[Attempt]) -> None:
         if is_inline(attempt.stage.kind):
             ended |= inline.observe(attempt)
     attempts = [attempt for attempt in found if not is_inline(attempt.stage.kind)]
-    if attempts:
+    if attempts or host.unreachable_since is not None:
         ended |= _observe_runners(host, attempts)
     if ended:
         dispatch()
 
 
 def _observe_runners(host: Host, attempts: list[Attempt]) -> bool:
-    """True when one of them ended. All are probed in one round trip."""
+    """True when one of them ended. All are probed in one round trip; without any it asks whether the host answers."""
     transport = for_host(host)
     try:
         probes = transport.probe([attempt.folder for attempt in attempts])
     except Unreachable as error:
-        _unreachable(host, error)
-        return False
-    if host.unreachable_since is not None or host.failures:
-        Host.objects.filter(pk=host.pk).update(unreachable_since=None, retry_at=None, failures=0)
-    ended = False
+        reach.lost(host, error)
+        return _give_up(host, attempts)
+    ended = reach.found(host)
     for attempt, probe in zip(attempts, probes, strict=True):
         try:
             ended |= _settle(attempt, probe, transport)
         except Unreachable as error:
-            _unreachable(host, error)
+            reach.lost(host, error)
             return ended
         except Exception:
             # One broken run must not keep the others of its host from being seen.
@@ -141,15 +140,25 @@ def _observe_runners(host: Host, attempts: list[Attempt]) -> bool:
     return ended
 
 
-def _unreachable(host: Host, error: Unreachable) -> None:
-    logger.warning("Host %s does not answer: %s", host.name, error)
-    now = timezone.now()
-    wait = min(MAX_BACKOFF, timedelta(seconds=2.0 ** min(host.failures, 10)))
-    Host.objects.filter(pk=host.pk).update(
-        unreachable_since=host.unreachable_since or now,
-        failures=host.failures + 1,
-        retry_at=now + wait,
-    )
+def _give_up(host: Host, attempts: list[Attempt]) -> bool:
+    """What runs on a host that has kept silent for longer than the grace is lost; True when anything was.
+
+    Should it live on there, it is ended when the host is back (`integrity_runs.orphans`).
+    """
+    grace = settings.UNREACHABLE_GRACE_S
+    silent_s = clock.age_s(host.unreachable_since) if host.unreachable_since is not None else 0.0
+    if not grace or silent_s < grace:
+        return False
+    reason = _("The run was lost: host %(host)s has not answered for %(minutes)d min.") % {
+        "host": host.name,
+        "minutes": silent_s // 60,
+    }
+    for attempt in attempts:
+        if attempt.stage.status == StageStatus.CANCELLING:
+            finish.cancelled(attempt, Verdict(False), {})
+        else:
+            finish.fail_or_retry(attempt, Verdict(False, attempt.reason or reason, not attempt.reason), {}, lost=True)
+    return bool(attempts)
 
 
 def _settle(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bool:
@@ -241,7 +250,11 @@ def _seen(attempt: Attempt, probe: dict[str, Any], *, condemned: bool) -> Seen:
         since_stop_s=_age(attempt.stop_sent_at),
         # By the host's own steady clock: ours may have been set meanwhile.
         running_s=_age(attempt.started_at) if elapsed is None else float(elapsed),
-        status_age_s=_age(attempt.stage.changed_at) or 0.0,
+        # Bringing its inputs there in several goes is no delay.
+        status_age_s=min(
+            (age for age in (_age(attempt.stage.changed_at), _age(attempt.lease_until)) if age is not None), default=0.0
+        ),
+        preparing=not clock.is_over(attempt.lease_until, timedelta(seconds=LEASE_S)),
         timeout_s=attempt.stage.timeout_s,
         stop_grace_s=STOP_GRACE_S,
         frozen_after_s=settings.FROZEN_AFTER_S or None,

@@ -9,7 +9,6 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from datasets.models import Dataset
@@ -27,10 +26,10 @@ from ..forms import NewRunForm, Overrides, Pinned, tell
 from ..models import Job, Recipe
 from ..services import compare, doctor
 from ..services.cancel import cancel_stage
-from ..services.observe import sync_now
 from ..services.submit import began_from, submit_job
 from ..states import STAGE_TERMINAL
 from .log import log_file
+from .monitor import monitor_context
 from .recipes import listed, newest
 
 PAGE_SIZE: Final = 25
@@ -109,6 +108,7 @@ def job(request: HttpRequest, job_id: UUID) -> HttpResponse:
             "cancellable": found.stage.status in (*ACTIVE[:4],),
             "rollouts": selectors.has_rollouts(found),
             "checkup": selectors.checkup_of(found),
+            **monitor_context(request, found),
         },
     )
 
@@ -229,19 +229,6 @@ def diagnose_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
         messages.success(request, _("The run was read anew."))
     else:
         messages.info(request, _("The run is long: a worker reads it anew, and the page shows it then."))
-    return redirect("job", job_id=found.pk)
-
-
-@require_POST
-@needs(Role.OPERATOR)
-def sync_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
-    """Read what is new of its metrics now."""
-    found = selectors.job_for(request.user, job_id)
-    try:
-        new = sync_now(found.stage_id).new_steps
-        messages.success(request, ngettext("%(n)s new step was read.", "%(n)s new steps were read.", new) % {"n": new})
-    except PlatformError as error:
-        messages.error(request, error.message)
     return redirect("job", job_id=found.pk)
 
 

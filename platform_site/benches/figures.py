@@ -22,6 +22,7 @@ PACKAGES: Final = (
     "numpy",
     "watchfiles",
     "dramatiq",
+    "paramiko",
 )
 
 

@@ -9,6 +9,8 @@ from typing import Any, Final
 import orjson
 from websockets.asyncio.client import connect
 
+from environments.models import Host
+
 from .figures import Figures, spread
 from .sandbox import Platform, Run, line, redis_server
 
@@ -25,7 +27,7 @@ def measure(figures: Figures) -> None:
     with redis_server(), Platform(with_worker=True) as platform:
         for (jobs, lines, spacing_s), goal in zip(loads, GOALS_MS, strict=True):
             before, started = platform.cpu_s(), time.monotonic()
-            program, page = asyncio.run(_follow(platform, jobs, lines, spacing_s))
+            program, page = asyncio.run(follow(platform, jobs, lines, spacing_s))
             busy = {name: used - before[name] for name, used in platform.cpu_s().items()}
             figures.figures[f"{jobs}_jobs_ms"] = {"program": spread(program), "page": spread(page)}
             figures.figures[f"{jobs}_jobs_cores"] = {
@@ -38,10 +40,12 @@ def measure(figures: Figures) -> None:
         figures.limit["write_and_wake_ms"] = spread(_pipe())
 
 
-async def _follow(platform: Platform, jobs: int, lines: int, spacing_s: float) -> tuple[list[float], list[float]]:
-    """Seconds from write to receipt, on the sockets of programs and of one page."""
+async def follow(
+    platform: Platform, jobs: int, lines: int, spacing_s: float, host: Host | None = None
+) -> tuple[list[float], list[float]]:
+    """Seconds from write to receipt, on the sockets of programs and of one page. `host`: this machine, where None."""
     loop = asyncio.get_running_loop()
-    runs = await loop.run_in_executor(None, lambda: [Run(with_runner=True) for _ in range(jobs)])
+    runs = await loop.run_in_executor(None, lambda: [Run(with_runner=True, host=host) for _ in range(jobs)])
     program: list[float] = []
     page: list[float] = []
     try:

@@ -156,8 +156,8 @@ class Platform:
 class Run:
     """A run under way: rows, folder and, where asked for, a real runner with a process that only waits."""
 
-    def __init__(self, *, with_runner: bool) -> None:
-        self.host = Host.objects.filter(kind=Host.Kind.LOCAL).order_by("pk")[0]
+    def __init__(self, *, with_runner: bool, host: Host | None = None) -> None:
+        self.host = host or Host.objects.filter(kind=Host.Kind.LOCAL).order_by("pk")[0]
         self.transport = for_host(self.host)
         now = timezone.now()
         revision = Recipe.objects.order_by("pk")[0].revisions.order_by("-number")[0]

@@ -19,9 +19,9 @@ from .errors import Invalid, NotFound
 SLUG: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 ROUTE_WORDS: Final = frozenset(
     {
-        "cancel", "check", "compare", "compile", "create", "delete", "diagnose-all", "diff", "edit", "import", "log",
-        "new", "overview", "pause", "recommendations", "rerun", "resume", "retry", "revisions", "runs", "schema",
-        "search", "stages", "start", "stats", "status", "transitions", "validate", "versions",
+        "cancel", "check", "compare", "compile", "create", "delete", "diagnose-all", "diff", "edit", "enroll", "import",
+        "log", "new", "overview", "pause", "recommendations", "rerun", "resume", "retry", "revisions", "runs", "schema",
+        "search", "setup", "stages", "start", "stats", "status", "transitions", "validate", "versions",
     }
 )  # fmt: skip
 """Words that stand beside or below names in addresses. A thing of that name could not be reached."""

@@ -9,7 +9,9 @@ DEFAULT: Final = "default"
 MAINTENANCE: Final = "maintenance"
 CONTROL: Final = "control"
 """The platform's own ticks. No stage ever waits here."""
+REMOTE: Final = "remote"
+"""The same for hosts that are reached over a network: one that keeps silent holds up no other tick."""
 
 PRIORITY: Final[dict[str, int]] = {TRAINING: 10, EVALUATION: 7, PREPROCESSING: 6, DEFAULT: 5, MAINTENANCE: 3}
 STAGE_QUEUES: Final = tuple(PRIORITY)
-ALL_QUEUES: Final = (*STAGE_QUEUES, CONTROL)
+ALL_QUEUES: Final = (*STAGE_QUEUES, CONTROL, REMOTE)

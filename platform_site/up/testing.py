@@ -16,7 +16,7 @@ from .errors import UpError
 from .postgresql import Cluster, find_programs
 from .terminal import Terminal
 
-SLOW: Final = "browser or training or faults"
+SLOW: Final = "browser or training or faults or ssh"
 """Suites with processes of their own."""
 PACKAGES: Final = {
     "chromium": ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
@@ -58,7 +58,7 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def _all(extra: list[str]) -> int:
-    """The quick tests two at a time; browser and trainings by file, as their files share what is dear to make; faults
+    """The quick tests two at a time; browser, training and SSH by file, as a file shares what is dear to make; faults
     one by one, since they wait for what must happen in time. All run in any case."""
     codes = [
         _pytest(["-n", "2", "-m", f"not ({SLOW})", *extra]),

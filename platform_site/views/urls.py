@@ -5,9 +5,9 @@ from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 from django.views.i18n import set_language
 
-from pipelines.views import pipelines, recipe_import, recipes, rollouts, runs, tasks
+from pipelines.views import monitor, pipelines, recipe_import, recipes, rollouts, runs, tasks
 
-from . import datasets, home, preferences, system
+from . import datasets, home, hosts, preferences, system
 
 urlpatterns = [
     path("", home.home, name="home"),
@@ -21,9 +21,11 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/", runs.job, name="job"),
     path("jobs/<uuid:job_id>/cancel/", runs.cancel_job, name="job-cancel"),
     path("jobs/<uuid:job_id>/diagnose/", runs.diagnose_job, name="job-diagnose"),
-    path("jobs/<uuid:job_id>/sync/", runs.sync_job, name="job-sync"),
     path("jobs/<uuid:job_id>/rerun/", runs.rerun, name="job-rerun"),
     path("jobs/<uuid:job_id>/log/", runs.job_log, name="job-log"),
+    path("jobs/<uuid:job_id>/charts/", monitor.keep_charts, name="job-charts"),
+    path("jobs/<uuid:job_id>/sync/", monitor.sync_job, name="job-sync"),
+    path("jobs/<uuid:job_id>/rows/", monitor.job_rows, name="job-rows"),
     path("jobs/<uuid:job_id>/rollouts/", rollouts.job_rollouts, name="job-rollouts"),
     path("pipelines/", pipelines.pipelines, name="pipelines"),
     path("pipelines/create/", pipelines.create_pipeline, name="pipeline-create"),
@@ -55,6 +57,14 @@ urlpatterns = [
     path("datasets/<slug:slug>/", datasets.dataset, name="dataset"),
     path("datasets/<slug:slug>/versions/new/", datasets.new_version, name="dataset-version-new"),
     path("datasets/<slug:slug>/versions/<int:number>/file/", datasets.download, name="dataset-file"),
+    path("hosts/", hosts.hosts, name="hosts"),
+    path("hosts/new/", hosts.new_host, name="host-new"),
+    path("hosts/<slug:name>/", hosts.host, name="host"),
+    path("hosts/<slug:name>/edit/", hosts.edit_host, name="host-edit"),
+    path("hosts/<slug:name>/enroll/", hosts.enroll_host, name="host-enroll"),
+    path("hosts/<slug:name>/check/", hosts.check_host, name="host-check"),
+    path("hosts/<slug:name>/setup/", hosts.set_up_host, name="host-setup"),
+    path("hosts/<slug:name>/delete/", hosts.delete_host, name="host-delete"),
     path("system/", system.system, name="system"),
     path("system/training/", system.training_banner, name="training-banner"),
 ]

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser
 
 from pipelines.models import Attempt, Stage
 from pipelines.services.control import pause_pipeline
+from platform_site.common.roles import Role
 from tests.pages import rollout_runs as by_reward
 
 from . import world
@@ -67,6 +68,7 @@ def runs(database: None, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     paused = world.pipeline("Paused", world.noop("a"), world.noop("b", "a"), root=root, work=False)
     pause_pipeline(paused.pk, user=world.person())
     task = Attempt.objects.get(stage__pipeline=broken, stage__name="second")
+    made["running"].measure(range(1, 6))
     return Runs(
         *(f"/jobs/{made[name].job.pk}/" for name in ("running", "failed", "completed", "queued")),
         *(f"/pipelines/{pipeline.pk}/" for pipeline in (whole, broken, unstarted, wide)),
@@ -111,6 +113,9 @@ PAGES = {
     "a sick run": lambda runs: runs.sick,
     "run again in answer to a finding": lambda runs: runs.finding,
     "a queued run": lambda runs: runs.queued,
+    "rows of a run": lambda runs: runs.running + "rows/",
+    "rows of a run, none there": lambda runs: runs.running + "rows/?from=900000",
+    "rows of a run that has none": lambda runs: runs.queued + "rows/",
     "rollouts": lambda runs: runs.answered,
     "rollouts in a bad way": lambda runs: runs.answered + "?step=2",
     "rollouts of an attempt": lambda runs: runs.answered + "?attempt=1&max=7",
@@ -143,6 +148,10 @@ PAGES = {
     "tasks, no match": lambda runs: "/tasks/?state=starting&queue=maintenance",
     "a failed task": lambda runs: runs.failed_task,
     "cancel a task": lambda runs: runs.failed_task + "cancel/",
+    "hosts": lambda runs: "/hosts/",
+    "a host": lambda runs: "/hosts/local/",
+    "new host": lambda runs: "/hosts/new/",
+    "edit a host": lambda runs: "/hosts/local/edit/",
     "recipes": lambda runs: "/recipes/",
     "a recipe": lambda runs: "/recipes/tiny-sft/",
     "a recipe worth a look": lambda runs: "/recipes/smollm2-sft/",
@@ -157,8 +166,10 @@ PAGES = {
 
 @pytest.fixture(scope="module", params=LOOKS, ids=lambda look: "-".join(map(str, look)))
 def look(request: pytest.FixtureRequest, browser: Browser, site: Site, runs: Runs) -> Iterator[Seen]:
+    """As an administrator, who sees every page, and the most on each."""
     width, language = request.param
-    with signed_in(browser, site, width=width, language=language, reduced_motion="reduce") as context:
+    world.person("charlie", Role.ADMIN)
+    with signed_in(browser, site, name="charlie", width=width, language=language, reduced_motion="reduce") as context:
         yield watched(context)
 
 
@@ -201,8 +212,16 @@ def test_dialogs_and_menus_are_accessible(look: Seen, runs: Runs) -> None:
     page.goto(runs.running)
     page.wait_for_selector("metric-chart canvas")
     page.click("details.chooser > summary")
+    page.locator("[data-preset]").first.wait_for()
     page.locator("metric-chart details summary").first.click()
     assert violations(page) == []
+    page.click("details.more > summary")
+    assert violations(page) == []
+    page.click("details.more > summary")
+    page.click("[data-play]")
+    page.locator("#playback-position", has_text="120").wait_for()
+    assert violations(page) == []
+    page.click("[data-stop]")
     page.locator("#job-actions a.danger").click()
     page.wait_for_selector("#cancel-dialog[open]")
     assert violations(page) == []

@@ -75,17 +75,14 @@ def test_a_viewer_reads_findings_and_changes_nothing(vera: Client, sick: world.R
     assert "Critical: Not a number" in html
     assert "finding=" not in html
     assert "diagnose-form" not in html
-    for what in ("diagnose", "sync"):
-        assert vera.post(f"/jobs/{sick.job.pk}/{what}/").status_code == 403
+    assert vera.post(f"/jobs/{sick.job.pk}/diagnose/").status_code == 403
 
 
-def test_the_buttons_diagnose_and_sync(alice: Client, sick: world.Run) -> None:
+def test_a_run_is_diagnosed_by_hand(alice: Client, sick: world.Run) -> None:
     Finding.objects.filter(stream_id=sick.job.pk).exclude(rule="log_error").delete()
     answer = alice.post(f"/jobs/{sick.job.pk}/diagnose/", follow=True).content.decode()
     assert "The run was read anew." in answer
     assert "Critical: Not a number" in answer
-    sick.log_step(161, **{"train/loss": 1.0})
-    assert "1 new step was read." in alice.post(f"/jobs/{sick.job.pk}/sync/", follow=True).content.decode()
     assert alice.get(f"/jobs/{sick.job.pk}/diagnose/").status_code == 405
 
 

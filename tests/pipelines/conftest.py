@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from environments import training
 from environments.models import Host
 from environments.transports import Transport, for_host
 from pipelines.folders import run_folder
@@ -24,7 +25,7 @@ from . import builders
 
 
 class ScriptKind(RunnerKind):
-    """Runs `params["script"]` with this Python under a real runner; complete when it exits with 0."""
+    """Runs `params["script"]` with the host's Python under a real runner; complete when it exits with 0."""
 
     name = "script"
     queue = "training"
@@ -34,8 +35,9 @@ class ScriptKind(RunnerKind):
 
     def prepare(self, stage: Stage, params: dict[str, Any], attempt: Attempt, transport: Transport) -> Command:
         folder = run_folder(attempt)
+        assert attempt.host is not None
         return Command(
-            argv=[sys.executable, "-c", params["script"]],
+            argv=[training.any_python(attempt.host), "-c", params["script"]],
             env={"ANNEAL_LAUNCH_TOKEN": attempt.launch_token, "PATH": "/usr/bin:/bin"},
             cwd=folder.path,
             launch_token=attempt.launch_token,

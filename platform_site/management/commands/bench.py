@@ -14,7 +14,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from platform_site.benches import callback, live, pipeline, sandbox, sockets, store
+from platform_site.benches import callback, live, pipeline, sandbox, sockets, ssh, store
 from platform_site.benches.figures import Figures, machine, versions
 
 BENCHES: Final[dict[str, Callable[[Figures], None]]] = {
@@ -25,6 +25,7 @@ BENCHES: Final[dict[str, Callable[[Figures], None]]] = {
     "live": live.measure,
     "pipeline": pipeline.measure,
     "sockets": sockets.measure,
+    "ssh": ssh.measure,
 }
 
 

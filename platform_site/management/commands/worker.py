@@ -11,11 +11,12 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils.module_loading import autodiscover_modules
 
 from platform_site.broker import Broker
-from platform_site.common.queues import ALL_QUEUES, CONTROL, STAGE_QUEUES
-from platform_site.loops import scheduler, watcher
+from platform_site.common.queues import ALL_QUEUES, CONTROL, REMOTE, STAGE_QUEUES
+from platform_site.loops import far_watcher, scheduler, watcher
 
 STAGE_THREADS = 4
 CONTROL_THREADS = 2
+REMOTE_THREADS = 4
 POLL_MS = 1000
 """How long a consumer sleeps when nothing wakes it. Messages wake it at once."""
 STOP_MS = 20_000
@@ -49,6 +50,7 @@ class Command(BaseCommand):
             dramatiq.Worker(broker, queues=served, worker_threads=threads, worker_timeout=POLL_MS)
             for served, threads in (
                 (queues & {CONTROL}, CONTROL_THREADS),
+                (queues & {REMOTE}, REMOTE_THREADS),
                 (queues & set(STAGE_QUEUES), options["threads"]),
             )
             if served
@@ -60,6 +62,7 @@ class Command(BaseCommand):
             for name, run in (
                 ("scheduler", scheduler.run if options["with_scheduler"] else None),
                 ("watcher", watcher.run if options["with_watcher"] else None),
+                ("far watcher", far_watcher.run if options["with_watcher"] else None),
             )
             if run is not None
         ]

@@ -49,6 +49,7 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     f"{_REF}.strategy": _STRATEGIES,
     f"{_REF}.fsdp_config.strategy": _STRATEGIES,
     f"{_ACTOR}.optim.lr_scheduler_type": ("constant", "cosine"),
+    f"{_ACTOR}.optim.warmup_style": ("constant", "cosine"),
     # verl/utils/checkpoint/checkpoint_manager.py
     f"{_ACTOR}.checkpoint.save_contents": _SAVE_PARTS,
     f"{_ACTOR}.checkpoint.load_contents": _SAVE_PARTS,

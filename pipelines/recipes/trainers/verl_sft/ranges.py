@@ -15,6 +15,7 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     # verl/workers/config/engine.py and optimizer.py assert both.
     "engine.strategy": ("fsdp", "fsdp2", "fsdp_turbo"),
     "optim.lr_scheduler_type": ("constant", "cosine"),
+    "optim.warmup_style": ("constant", "cosine"),
     # verl/utils/checkpoint/checkpoint_manager.py
     "checkpoint.save_contents": SAVE_PARTS,
     "checkpoint.load_contents": SAVE_PARTS,

@@ -1,0 +1,175 @@
+"""REST for hosts, below /api/v1/. What lets the platform in goes in here, and never comes out."""
+
+from typing import Any, ClassVar
+
+import django_filters
+from django.db.models import QuerySet
+from django.urls import path
+from django.utils.translation import gettext as _
+from drf_spectacular.utils import extend_schema, extend_schema_field
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from platform_site.common.api.filters import StrictFilterSet
+from platform_site.common.api.people import signed_in
+from platform_site.common.api.serializers import StrictSerializer
+from platform_site.common.api.views import ApiDetailView, ApiListView, ApiView
+from platform_site.common.errors import Invalid
+from platform_site.common.roles import Role
+from platform_site.common.selectors import projects_for
+
+from . import training
+from .models import Host
+from .selectors import host_for, hosts_for
+from .services import hosts as services
+from .transports.connection import fingerprint
+
+
+class HostSerializer(serializers.ModelSerializer[Host]):
+    """Whether there are credentials is told; what they are is not."""
+
+    project = serializers.CharField(source="project.slug")
+    kind = serializers.CharField(help_text="local or ssh.")
+    facts = serializers.DictField()
+    fingerprint = serializers.SerializerMethodField(help_text="Of the enrolled host key; empty when there is none.")
+    has_credentials = serializers.SerializerMethodField()
+    training = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Host
+        fields = (
+            "name", "project", "kind", "address", "port", "user", "has_credentials", "fingerprint", "root", "python",
+            "slots", "enabled", "unreachable_since", "last_error", "last_error_at", "facts", "facts_at", "training",
+            "created_at",
+        )  # fmt: skip
+
+    def get_fingerprint(self, host: Host) -> str:
+        return fingerprint(host.host_key)
+
+    def get_has_credentials(self, host: Host) -> bool:
+        return bool(host.secret)
+
+    @extend_schema_field(serializers.DictField(child=serializers.CharField()))
+    def get_training(self, host: Host) -> dict[str, str]:
+        found = training.state(host)
+        return {"status": found.status, "message": found.message}
+
+
+class ChangesSerializer(StrictSerializer):
+    address = serializers.CharField(max_length=253)
+    port = serializers.IntegerField(required=False, min_value=1, max_value=65_535)
+    user = serializers.CharField(max_length=64)
+    password = serializers.CharField(required=False, write_only=True, max_length=1000, trim_whitespace=False)
+    private_key = serializers.CharField(
+        required=False, write_only=True, max_length=20_000, trim_whitespace=False, help_text="OpenSSH or PEM."
+    )
+    passphrase = serializers.CharField(required=False, write_only=True, max_length=1000, trim_whitespace=False)
+    root = serializers.CharField(required=False, allow_blank=True, max_length=1000)  # type: ignore[assignment]  # the metaclass takes it out of the class
+    python = serializers.CharField(required=False, allow_blank=True, max_length=1000)
+    slots = serializers.IntegerField(required=False, min_value=1, max_value=1000)
+    enabled = serializers.BooleanField(required=False)
+
+
+class NewHostSerializer(ChangesSerializer):
+    name = serializers.CharField(max_length=63)
+
+
+class EnrolSerializer(StrictSerializer):
+    fingerprint = serializers.CharField(
+        required=False, max_length=100, help_text="The one that you compared with the host's own. Without it: show it."
+    )
+
+
+class KeySerializer(serializers.Serializer[Any]):
+    fingerprint = serializers.CharField()
+    kind = serializers.CharField()
+    enrolled = serializers.BooleanField()
+    changed = serializers.BooleanField()
+
+
+class HostFilter(StrictFilterSet):
+    kind = django_filters.ChoiceFilter(choices=Host.Kind.choices)
+    enabled = django_filters.BooleanFilter()
+
+
+class Hosts(ApiListView):
+    """The hosts, those that do not answer first; and adding one that is reached over SSH."""
+
+    required_role: ClassVar = {"POST": Role.ADMIN}
+    serializer_class = HostSerializer
+    queryset = Host.objects.none()
+    filterset_class = HostFilter
+    search_fields: ClassVar = ["name", "address"]
+    ordering_fields: ClassVar = ["name", "created_at"]
+
+    def get_queryset(self) -> QuerySet[Host]:
+        return hosts_for(self.request.user)
+
+    @extend_schema(request=NewHostSerializer, responses={201: HostSerializer})
+    def post(self, request: Request) -> Response:
+        asked = NewHostSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        project = projects_for(request.user).order_by("id").first()
+        if project is None:
+            raise Invalid(_("There is no project yet. Run manage.py install_builtins."))
+        given = dict(asked.validated_data)
+        host = services.create(signed_in(request), project, given.pop("name"), given)
+        return Response(HostSerializer(host).data, status=201)
+
+
+class HostDetail(ApiDetailView):
+    required_role: ClassVar = {"PATCH": Role.ADMIN, "DELETE": Role.ADMIN}
+    serializer_class = HostSerializer
+
+    def get(self, request: Request, name: str) -> Response:
+        return Response(HostSerializer(host_for(request.user, name)).data)
+
+    @extend_schema(request=ChangesSerializer, responses=HostSerializer)
+    def patch(self, request: Request, name: str) -> Response:
+        """Another address, port or user forgets the credentials, and another address or port the host key."""
+        host = host_for(request.user, name)
+        asked = ChangesSerializer(data=request.data, partial=True)
+        asked.is_valid(raise_exception=True)
+        services.update(signed_in(request), host, asked.validated_data)
+        return Response(HostSerializer(host_for(request.user, name)).data)
+
+    def delete(self, request: Request, name: str) -> Response:
+        services.delete(signed_in(request), host_for(request.user, name))
+        return Response(status=204)
+
+
+class HostEnroll(ApiView):
+    """Shows the host's key; with the fingerprint of it, pins it. Needs no credentials and sends none."""
+
+    required_role = Role.ADMIN
+    naturally_idempotent = True
+
+    @extend_schema(request=EnrolSerializer, responses=KeySerializer)
+    def post(self, request: Request, name: str) -> Response:
+        host = host_for(request.user, name)
+        asked = EnrolSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        confirmed = asked.validated_data.get("fingerprint")
+        if confirmed is None:
+            return Response(KeySerializer(services.shown_key(host)).data)
+        return Response(KeySerializer(services.enrol(signed_in(request), host, confirmed)).data)
+
+
+class HostCheck(ApiView):
+    """Logs in and keeps what the machine is."""
+
+    naturally_idempotent = True
+
+    @extend_schema(request=None, responses=HostSerializer)
+    def post(self, request: Request, name: str) -> Response:
+        services.check(host_for(request.user, name))
+        return Response(HostSerializer(host_for(request.user, name)).data)
+
+
+urlpatterns = [
+    path("hosts/", Hosts.as_view(), name="api-hosts"),
+    path("hosts/<slug:name>/", HostDetail.as_view(), name="api-host"),
+    path("hosts/<slug:name>/enroll/", HostEnroll.as_view(), name="api-host-enroll"),
+    path("hosts/<slug:name>/check/", HostCheck.as_view(), name="api-host-check"),
+]

@@ -1,0 +1,60 @@
+"""The form of an SSH host. What lets the platform in goes in, and is never shown again."""
+
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from platform_site.common.errors import PlatformError
+
+from .models import Host
+from .services import hosts as services
+
+
+class HostForm(forms.Form):
+    name = forms.CharField(label=_("Name"), max_length=63)
+    address = forms.CharField(label=_("Address"), max_length=253)
+    port = forms.IntegerField(label=_("Port"), min_value=1, max_value=65_535, initial=22)
+    user = forms.CharField(label=_("User"), max_length=64)
+    private_key = forms.CharField(
+        label=_("Private key"),
+        required=False,
+        strip=False,
+        max_length=20_000,
+        widget=forms.Textarea(attrs={"rows": 4, "autocomplete": "off", "spellcheck": "false"}),
+    )
+    passphrase = forms.CharField(
+        label=_("Passphrase of the key"), required=False, strip=False, max_length=1000, widget=forms.PasswordInput
+    )
+    password = forms.CharField(
+        label=_("Password"), required=False, strip=False, max_length=1000, widget=forms.PasswordInput
+    )
+    root = forms.CharField(label=_("Root folder"), required=False, max_length=1000)
+    python = forms.CharField(label=_("Training Python"), required=False, max_length=1000)
+    slots = forms.IntegerField(label=_("Slots"), min_value=1, max_value=1000, initial=1)
+    enabled = forms.BooleanField(label=_("New runs may start here"), required=False, initial=True)
+
+    def __init__(self, *args: Any, host: Host | None = None, **kwargs: Any) -> None:
+        if host is not None:
+            kwargs["initial"] = {name: getattr(host, name) for name in services.FIELDS}
+        super().__init__(*args, **kwargs)
+        if host is None:
+            return
+        del self.fields["name"]
+        if host.is_local:
+            for name in self.fields.keys() - services.OF_THIS_MACHINE:
+                del self.fields[name]
+
+    def asked(self) -> dict[str, Any]:
+        """What the service takes. Credentials that were left empty are not among it."""
+        return {
+            name: value
+            for name, value in self.cleaned_data.items()
+            if name != "name" and (name not in services.SECRETS or value)
+        }
+
+    def tell(self, error: PlatformError) -> None:
+        for name, said in error.fields.items():
+            self.add_error(name if name in self.fields else None, " ".join(said))
+        if not error.fields:
+            self.add_error(None, error.message)

@@ -1,0 +1,79 @@
+"""What a machine is: processors, memory, GPUs, disk, Python. Stdlib only."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from typing import Any
+
+from platform_runtime import host, processes
+
+
+def facts(root: str, python: str) -> dict[str, Any]:
+    """Sizes in bytes, times in seconds. `python` is the training environment's, which need not be there.
+
+    Without a root it is `anneal` in the user's home.
+    """
+    root = root or os.path.join(os.path.expanduser("~"), "anneal")
+    usage = shutil.disk_usage(_nearest(root))
+    return {
+        "root": root,
+        "home": os.path.expanduser("~"),
+        "hostname": platform.node(),
+        "system": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        "disk_total": usage.total,
+        "disk_free": host.free_above(root),
+        "gpus": gpus(),
+        "python": platform.python_version(),
+        "python_path": sys.executable,
+        "training": training(python),
+        "boot_id": processes.boot_id(),
+        "uptime_s": time.clock_gettime(time.CLOCK_BOOTTIME),
+        "now": time.time(),
+    }
+
+
+def gpus() -> list[dict[str, Any]]:
+    """NVIDIA's, as its driver tells; none where there is no driver."""
+    asked = "name,memory.total,driver_version"
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=15,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    found = []
+    for line in done.stdout.splitlines() if done.returncode == 0 else ():
+        parts = [part.strip() for part in line.split(",")]
+        if len(parts) == 3 and parts[1].isdigit():
+            found.append({"name": parts[0], "memory": int(parts[1]) << 20, "driver": parts[2]})
+    return found
+
+
+def training(python: str) -> dict[str, str]:
+    """The versions of torch and verl in an environment, told from their files; {} where it is not one."""
+    if not python or not os.access(python, os.X_OK):
+        return {}
+    found = {"python": python}
+    library = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(python))), "lib")
+    for version in host.listdir(library):
+        for name in host.listdir(os.path.join(library, version, "site-packages")):
+            package, _, rest = name.partition("-")
+            if package in ("torch", "verl") and rest.endswith(".dist-info"):
+                found[package] = rest.removesuffix(".dist-info")
+    return found
+
+
+def _nearest(path: str) -> str:
+    while not os.path.isdir(path):
+        path = os.path.dirname(path) or "/"
+    return path

@@ -1,0 +1,199 @@
+"""Hosts: add, change, enrol, check, remove. Nothing secret comes out of here."""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.db import IntegrityError, transaction
+from django.db.models import ProtectedError
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from environments import training
+from environments.models import Host
+from environments.services import reach
+from environments.transports import TransportError, Unreachable, for_host
+from environments.transports.connection import fingerprint, forget, greeted, key_line
+from environments.transports.secrets import Secret
+from platform_site.common import audit
+from platform_site.common.errors import Conflict, Invalid, Unavailable
+from platform_site.common.models import Project, User
+from platform_site.common.paths import slug as valid_slug
+
+MASK: Final = re.compile(r"[*•·]+")
+"""What stands in a form in a secret's place. It is none."""
+FIELDS: Final = frozenset({"address", "port", "user", "root", "python", "slots", "enabled"})
+SECRETS: Final = frozenset({"password", "private_key", "passphrase"})
+OF_THIS_MACHINE: Final = frozenset({"slots", "enabled", "python"})
+_ADDRESS: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._:%-]{0,251}[A-Za-z0-9])?")
+_USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,62}\$?")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True)
+class HostKey:
+    """What a host showed, to be compared by a person with what the host itself says (`ssh-keygen -lf`).
+
+    `enrolled`: it is the one that is pinned; `changed`: another one is.
+    """
+
+    fingerprint: str
+    kind: str
+    enrolled: bool
+    changed: bool
+
+
+def create(user: User, project: Project, name: str, fields: dict[str, Any]) -> Host:
+    """A new SSH host. Its key is still to be enrolled. Raises Invalid, Conflict."""
+    host = Host(project=project, name=valid_slug(name, field="name"), kind=Host.Kind.SSH)
+    apply(host, fields)
+    try:
+        with transaction.atomic():
+            host.save()
+            audit.record("host.create", user, host, name=host.name, address=host.address, login=host.user)
+    except IntegrityError:
+        told = _("There is a host of this name already.")
+        raise Conflict(told, {"name": told}) from None
+    return host
+
+
+def update(user: User, host: Host, fields: dict[str, Any]) -> Host:
+    """Change some fields. Another address or port forgets the host key, and these or another user the credentials:
+    what was meant for one machine is never sent to another. Raises Invalid."""
+    before = (host.address, host.port, host.user)
+    apply(host, fields)
+    if before[:2] != (host.address, host.port):
+        host.host_key = ""
+    if before != (host.address, host.port, host.user) and not _given(fields):
+        host.secret = ""
+    changed = sorted(name for name in fields if name not in SECRETS or _given(fields))
+    with transaction.atomic():
+        host.retry_at = None
+        host.save()
+        audit.record("host.update", user, host, name=host.name, changed=changed)
+    return host
+
+
+def delete(user: User, host: Host) -> None:
+    """Forget a host. Raises Conflict for this machine, and where runs stand."""
+    if host.is_local:
+        raise Conflict(_("This machine is always a host. It can be disabled."))
+    host_id = host.pk
+    try:
+        with transaction.atomic():
+            audit.record("host.delete", user, host, name=host.name)
+            host.delete()
+    except ProtectedError:
+        raise Conflict(
+            _("Runs stand on this host. Delete their pipelines first, or disable it: then nothing new starts there.")
+        ) from None
+    forget(host_id)
+
+
+def shown_key(host: Host) -> HostKey:
+    """The key that the host shows now. No credentials are needed, and none sent. Raises Unavailable, Invalid."""
+    line = _ask_key(host)
+    return HostKey(
+        fingerprint=fingerprint(line),
+        kind=line.split(" ")[0],
+        enrolled=line == host.host_key,
+        changed=bool(host.host_key) and line != host.host_key,
+    )
+
+
+def enrol(user: User, host: Host, confirmed: str) -> HostKey:
+    """Pin the key whose fingerprint a person confirmed, if it is still the one shown. Raises Conflict, Unavailable."""
+    line = _ask_key(host)
+    if fingerprint(line) != confirmed.strip():
+        raise Conflict(
+            _("The host shows another key now: %(shown)s. Compare it with what the host itself says.")
+            % {"shown": fingerprint(line)},
+            code="key_changed",
+            details={"fingerprint": fingerprint(line)},
+        )
+    with transaction.atomic():
+        host.host_key = line
+        Host.objects.filter(pk=host.pk).update(host_key=line, retry_at=None)
+        audit.record("host.enrol", user, host, name=host.name, fingerprint=fingerprint(line))
+    return HostKey(fingerprint=confirmed, kind=line.split(" ")[0], enrolled=True, changed=False)
+
+
+def check(host: Host) -> Host:
+    """Log in, and keep what the machine is as its facts. Raises Unavailable with what hinders it."""
+    try:
+        found = for_host(host).facts(host.root, training.python_of(host) if host.root else host.python)
+    except Unreachable as error:
+        reach.lost(host, error)
+        raise Unavailable(str(error)) from error
+    except TransportError as error:
+        reach.failed(host, str(error))
+        raise Unavailable(str(error)) from error
+    reach.found(host)
+    host.facts, host.facts_at, host.last_error = found, timezone.now(), ""
+    host.root = host.root or str(found["root"])
+    Host.objects.filter(pk=host.pk).update(
+        facts=found, facts_at=host.facts_at, root=host.root, last_error="", last_error_at=None
+    )
+    return host
+
+
+def _ask_key(host: Host) -> str:
+    if host.is_local:
+        raise Invalid(_("This machine needs no host key."))
+    try:
+        transport = greeted(host.address, host.port, host.name)
+    except Unreachable as error:
+        raise Unavailable(str(error)) from error
+    try:
+        return key_line(transport.get_remote_server_key())
+    finally:
+        transport.close()
+
+
+def _given(fields: dict[str, Any]) -> bool:
+    """Whether there are credentials among the fields. A mask is none."""
+    return any(_meant(fields.get(name)) for name in ("password", "private_key"))
+
+
+def _meant(value: Any) -> bool:
+    return bool(value) and not MASK.fullmatch(str(value).strip())
+
+
+def apply(host: Host, fields: dict[str, Any]) -> None:
+    """Set the fields of a row that nobody else has. Saves nothing. Raises Invalid."""
+    known = OF_THIS_MACHINE if host.is_local else FIELDS | SECRETS
+    if others := fields.keys() - known:
+        raise Invalid(
+            _("A host of this kind has no field %(name)s.") % {"name": ", ".join(sorted(others))},
+            {name: _("unknown") for name in others},
+        )
+    for name in FIELDS & fields.keys():
+        setattr(host, name, fields[name].strip() if isinstance(fields[name], str) else fields[name])
+    host.root = host.root.rstrip("/")
+    if wrong := _problems(host):
+        raise Invalid(next(iter(wrong.values())), wrong)
+    if not _given(fields):
+        return
+    if _meant(fields.get("password")) and _meant(fields.get("private_key")):
+        told = _("Give a password or a private key, not both.")
+        raise Invalid(told, {"private_key": told})
+    secret = Secret(**{name: fields[name] for name in SECRETS if _meant(fields.get(name))})
+    if secret.private_key:
+        secret.key()
+    host.secret = secret.sealed()
+
+
+def _problems(host: Host) -> dict[str, str]:
+    found = {}
+    if not host.is_local and not _ADDRESS.fullmatch(host.address):
+        found["address"] = _("Give a host name or an IP address.")
+    if not host.is_local and not _USER.fullmatch(host.user):
+        found["user"] = _("Give the name of a user on the host.")
+    for name, value, most in (("port", host.port, 65_535), ("slots", host.slots, 1000)):
+        if not 1 <= value <= most:
+            found[name] = _("A whole number from %(low)s to %(high)s.") % {"low": 1, "high": most}
+    for name in ("root", "python"):
+        path = getattr(host, name)
+        if path and (not path.startswith("/") or ".." in path.split("/") or _CONTROL.search(path)):
+            found[name] = _("Give an absolute path, without “..”.")
+    return found

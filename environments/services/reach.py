@@ -1,0 +1,46 @@
+"""Whether a host answers: a condition with its age, and a growing pause before it is asked again."""
+
+import logging
+from datetime import timedelta
+from typing import Final
+
+from django.utils import timezone
+
+from environments.models import Host
+from environments.transports import Unreachable
+
+logger = logging.getLogger(__name__)
+
+MAX_BACKOFF: Final = timedelta(seconds=60)
+_LONGEST: Final = 500
+
+
+def lost(host: Host, error: Unreachable) -> None:
+    """It did not answer, or does not let us in."""
+    logger.warning("Host %s does not answer: %s", host.name, error)
+    now = timezone.now()
+    wait = min(MAX_BACKOFF, timedelta(seconds=2.0 ** min(host.failures, 10)))
+    host.unreachable_since = host.unreachable_since or now
+    host.failures += 1
+    Host.objects.filter(pk=host.pk).update(
+        unreachable_since=host.unreachable_since,
+        failures=host.failures,
+        retry_at=now + wait,
+        last_error=str(error)[:_LONGEST],
+        last_error_at=now,
+    )
+
+
+def found(host: Host) -> bool:
+    """It answers. True when it had not: what waited for it may start."""
+    if host.unreachable_since is None and not host.failures:
+        return False
+    logger.info("Host %s answers again", host.name)
+    host.unreachable_since, host.failures = None, 0
+    Host.objects.filter(pk=host.pk).update(unreachable_since=None, retry_at=None, failures=0)
+    return True
+
+
+def failed(host: Host, message: str) -> None:
+    """It answered, and could not do what was asked."""
+    Host.objects.filter(pk=host.pk).update(last_error=message[:_LONGEST], last_error_at=timezone.now())

@@ -1,0 +1,112 @@
+"""Set up the training environment of an SSH host, by the same script as on this machine, under the runner there."""
+
+from typing import Any, ClassVar, Final
+
+from django.utils.translation import gettext as _
+
+from environments import training
+from environments.models import Host
+from environments.services import hosts
+from environments.services.setup_copy import push_scripts, push_wheels
+from environments.transports import Transport, Unreachable
+from pipelines.folders import run_folder
+from pipelines.models import Attempt, Stage
+from pipelines.services import find
+from platform_runtime.contract import ENV_LAUNCH_TOKEN, Command
+from platform_site.common.errors import Invalid, PlatformError
+from platform_site.common.models import User
+from platform_site.common.queues import MAINTENANCE
+from platform_site.common.roles import Role, role_of
+
+from .base import RunnerKind, Verdict
+from .logs import tail
+
+PARAMS: Final = frozenset({"host", "packages", "wheelhouse"})
+PACKAGES: Final = ("", "cpu", "cuda")
+STOP_GRACE_S: Final = 10.0
+
+
+class SetupHost(RunnerKind):
+    """`{host, packages?: cpu|cuda, wheelhouse?: bool}` → `{torch, verl, python}`. Without `packages`: what the machine
+    has. Repeating it costs seconds where all is there."""
+
+    name: ClassVar[str] = "setup_host"
+    queue: ClassVar[str] = MAINTENANCE
+    example: ClassVar[str] = "host = gpu-1"
+
+    def problems(self, params: dict[str, Any], user: User) -> dict[str, str]:
+        found = {
+            name: _("setup_host takes %(known)s.") % {"known": ", ".join(sorted(PARAMS))}
+            for name in params
+            if name not in PARAMS
+        }
+        if role_of(user) != Role.ADMIN:
+            found["host"] = _("Setting up a host is for administrators.")
+        if params.get("packages", "") not in PACKAGES:
+            found["packages"] = _("cpu or cuda; without it what the machine has.")
+        if not isinstance(params.get("wheelhouse", False), bool):
+            found["wheelhouse"] = _("true or false.")
+        try:
+            host = find.host(user, params.get("host"))
+        except PlatformError as error:
+            return found | {"host": error.message}
+        return found | _host_problems(host)
+
+    def prepare(self, stage: Stage, params: dict[str, Any], attempt: Attempt, transport: Transport) -> Command:
+        host, folder = attempt.host, run_folder(attempt)
+        assert host is not None, "dispatch gives an attempt its host"
+        if wrong := _host_problems(host):
+            raise Invalid(wrong["host"], wrong)
+        script = f"{push_scripts(host, transport)}/environments/setup_env.py"
+        env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
+        if params.get("wheelhouse"):
+            wheels = push_wheels(host, transport)
+            env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheels, "UV_NO_INDEX": "1", "UV_FIND_LINKS": wheels}
+        kind = [f"--{params['packages']}"] if params.get("packages") else []
+        return Command(
+            argv=[training.any_python(host), "-P", script, "training", "--log", folder.output_log, *kind],
+            env={**env, "HOME": str(host.facts.get("home") or folder.path), ENV_LAUNCH_TOKEN: attempt.launch_token},
+            cwd=folder.path,
+            launch_token=attempt.launch_token,
+            uuid=str(stage.id),
+            target_step=None,
+            checkpoint_required=False,
+            checkpoint_folder=folder.checkpoints,
+            stop_grace_s=STOP_GRACE_S,
+        )
+
+    def judge(self, stage: Stage, attempt: Attempt, exit_info: dict[str, Any], transport: Transport) -> Verdict:
+        assert attempt.host is not None, "dispatch gives an attempt its host"
+        if signal := exit_info.get("signal"):
+            return Verdict(False, _("The set-up was ended by signal %(signal)s.") % {"signal": signal}, retryable=True)
+        if exit_info.get("code") != 0:
+            lines = tail(run_folder(attempt).output_log, transport).splitlines()
+            said = [line for line in lines if line.startswith("The training environment could not be set up")]
+            reason = _("The set-up exited with code %(code)s.") % {"code": exit_info.get("code")}
+            return Verdict(False, said[-1] if said else reason, retryable=True)
+        host = Host.objects.get(pk=attempt.host.pk)
+        try:
+            hosts.check(host)
+        except PlatformError as error:
+            raise Unreachable(error.message) from error  # it passes, and the next look judges
+        state = training.state(host)
+        found = host.facts.get("training") or {}
+        return Verdict(state.ready, "" if state.ready else state.message, result=found)
+
+    def summary(self, result: dict[str, Any]) -> str:
+        if not result.get("torch"):
+            return ""
+        return _("PyTorch %(torch)s, verl %(verl)s") % {"torch": result["torch"], "verl": result.get("verl")}
+
+
+def _host_problems(host: Host | None) -> dict[str, str]:
+    if host is None:
+        return {"host": _("Name the host to set up.")}
+    if host.is_local:
+        return {"host": _("This machine is set up by bin/up, or environments/setup_local_env.sh training.")}
+    if host.python:
+        told = _("Host %(host)s is told to use %(python)s. Empty that field: then an environment is set up for it.")
+        return {"host": told % {"host": host.name, "python": host.python}}
+    if host.facts_at is None:
+        return {"host": _("Host %(host)s was not checked yet. Check it first.") % {"host": host.name}}
+    return {}

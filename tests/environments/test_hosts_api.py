@@ -1,0 +1,245 @@
+"""Hosts over the API and in the admin: what goes in, and that nothing secret comes out."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from django.conf import LazySettings
+from django.core.management import call_command
+from django.test import Client
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from environments.models import Host
+from environments.transports.secrets import Secret
+from platform_site.common.models import AuditEvent
+from tests import people
+from tests.pipelines import builders
+from tests.ssh import sshd
+from tests.ssh.hosts import MakeHost
+
+pytestmark = pytest.mark.django_db
+
+PLANTED = "planted-secret-8471"
+NEW = {"name": "gpu-1", "address": "gpu-1.example.org", "user": "trainer"}
+
+
+@pytest.fixture
+def charlie() -> APIClient:
+    builders.project()
+    client = APIClient()
+    client.force_login(people.charlie())
+    return client
+
+
+def post(client: APIClient, url: str, body: dict[str, Any]) -> Any:
+    return client.post(f"/api/v1/{url}", body, format="json")
+
+
+def test_a_host_is_added_and_its_secret_is_only_known_to_be_there(charlie: APIClient) -> None:
+    made = post(charlie, "hosts/", {**NEW, "password": PLANTED})
+    assert made.status_code == 201, made.content
+    told = made.json()
+    assert (told["name"], told["port"], told["kind"], told["has_credentials"]) == ("gpu-1", 22, "ssh", True)
+    assert told["training"]["status"] == "missing"
+    host = Host.objects.get()
+    assert PLANTED not in host.secret
+    assert Secret.opened(host.secret).password == PLANTED
+    seen = [
+        made.content,
+        charlie.get("/api/v1/hosts/").content,
+        charlie.get("/api/v1/hosts/gpu-1/").content,
+        charlie.get("/hosts/gpu-1/").content,
+        charlie.get("/hosts/gpu-1/edit/").content,
+        charlie.get(f"/admin/environments/host/{host.pk}/change/").content,
+        json.dumps(list(AuditEvent.objects.values("action", "details")), default=str).encode(),
+    ]
+    assert [PLANTED.encode() in one for one in seen] == [False] * len(seen)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "Gpu 1"),
+        ("name", "setup"),
+        ("address", "-oProxyCommand=id"),
+        ("address", "a b"),
+        ("address", "$(id)"),
+        ("user", "root;id"),
+        ("user", "-l"),
+        ("root", "relative"),
+        ("root", "/a/../b"),
+        ("root", "/a\nb"),
+        ("python", "python3; id"),
+        ("port", 0),
+        ("slots", 0),
+        ("private_key", "not a key"),
+        ("secret", "x"),
+        ("host_key", "ssh-ed25519 AAAA"),
+    ],
+)
+def test_what_could_not_be_is_refused_at_its_field(charlie: APIClient, field: str, value: Any) -> None:
+    answer = post(charlie, "hosts/", {**NEW, field: value})
+    assert answer.status_code in (400, 422), answer.content
+    assert field in answer.json()["error"]["fields"]
+    assert not Host.objects.exists()
+
+
+def test_a_name_is_taken_once(charlie: APIClient) -> None:
+    assert post(charlie, "hosts/", NEW).status_code == 201
+    assert post(charlie, "hosts/", NEW).status_code == 409
+
+
+def test_a_mask_is_never_saved_back(charlie: APIClient) -> None:
+    post(charlie, "hosts/", {**NEW, "password": PLANTED})
+    for mask in ("***", "••••••••", ""):
+        answer = charlie.patch("/api/v1/hosts/gpu-1/", {"slots": 2, "password": mask}, format="json")
+        assert answer.status_code in (200, 400)
+    assert Secret.opened(Host.objects.get().secret).password == PLANTED
+
+
+@pytest.mark.parametrize(
+    ("change", "keeps_key", "keeps_secret"),
+    [
+        ({"slots": 3}, True, True),
+        ({"user": "other"}, True, False),
+        ({"address": "elsewhere.example.org"}, False, False),
+        ({"port": 2222}, False, False),
+        ({"port": 2222, "password": "another"}, False, True),
+    ],
+)
+def test_what_was_meant_for_one_machine_is_never_sent_to_another(
+    charlie: APIClient, change: dict[str, Any], keeps_key: bool, keeps_secret: bool
+) -> None:
+    post(charlie, "hosts/", {**NEW, "password": PLANTED})
+    Host.objects.update(host_key="ssh-ed25519 AAAA")
+    assert charlie.patch("/api/v1/hosts/gpu-1/", change, format="json").status_code == 200
+    host = Host.objects.get()
+    assert (bool(host.host_key), bool(host.secret)) == (keeps_key, keeps_secret)
+
+
+def test_a_key_with_a_passphrase_needs_it(charlie: APIClient, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "open sesame", "-f", str(key)], check=True)
+    body = {**NEW, "private_key": key.read_text()}
+    refused = post(charlie, "hosts/", body)
+    assert refused.status_code == 422
+    assert "passphrase" in refused.json()["error"]["fields"]
+    assert post(charlie, "hosts/", {**body, "passphrase": "open sesame"}).status_code == 201
+
+
+def test_keys_of_the_platform_are_rotated_and_secrets_with_them(settings: LazySettings) -> None:
+    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    settings.FERNET_KEYS = [old]
+    host = builders.host("gpu-1", kind=Host.Kind.SSH, secret=Secret(password=PLANTED).sealed())
+    settings.FERNET_KEYS = [new, old]
+    call_command("rotate_secrets")
+    settings.FERNET_KEYS = [new]
+    host.refresh_from_db()
+    assert Secret.opened(host.secret).password == PLANTED
+
+
+def test_this_machine_can_neither_be_moved_nor_forgotten(charlie: APIClient) -> None:
+    builders.host()
+    assert charlie.patch("/api/v1/hosts/local/", {"slots": 2}, format="json").status_code == 200
+    assert charlie.patch("/api/v1/hosts/local/", {"address": "a"}, format="json").status_code == 422
+    assert post(charlie, "hosts/local/enroll/", {}).status_code == 422
+    assert charlie.delete("/api/v1/hosts/local/").status_code == 409
+
+
+def test_a_host_with_runs_is_kept(charlie: APIClient) -> None:
+    post(charlie, "hosts/", NEW)
+    stage = builders.stage(builders.StageStatus.COMPLETED)
+    stage.attempts.update(host=Host.objects.get())
+    assert charlie.delete("/api/v1/hosts/gpu-1/").status_code == 409
+    stage.attempts.update(host=None)
+    assert charlie.delete("/api/v1/hosts/gpu-1/").status_code == 204
+
+
+def test_those_that_do_not_answer_stand_first(charlie: APIClient, django_assert_max_num_queries: Any) -> None:
+    for n in range(12):
+        builders.host(f"host-{n:02}", kind=Host.Kind.SSH, address="a", user="u")
+    Host.objects.filter(name="host-07").update(unreachable_since=timezone.now())
+    with django_assert_max_num_queries(12):
+        names = [one["name"] for one in charlie.get("/api/v1/hosts/").json()["results"]]
+    assert names[0] == "host-07"
+    with django_assert_max_num_queries(12):
+        page = charlie.get("/hosts/").content.decode()
+    assert page.index("host-07") < page.index("host-00")
+
+
+@pytest.mark.ssh
+def test_the_steps_from_an_address_to_a_host_that_answers(
+    charlie: APIClient, server: sshd.Sshd, account: sshd.Account
+) -> None:
+    body = {"name": "far", "address": "127.0.0.1", "port": server.port, "user": account.name}
+    assert post(charlie, "hosts/", {**body, "private_key": account.private_key}).status_code == 201
+    early = post(charlie, "hosts/far/check/", {})
+    assert early.status_code == 503
+    assert "not enrolled" in early.json()["error"]["message"]
+
+    shown = post(charlie, "hosts/far/enroll/", {}).json()
+    assert (shown["enrolled"], shown["changed"], shown["kind"]) == (False, False, "ssh-ed25519")
+    wrong = post(charlie, "hosts/far/enroll/", {"fingerprint": "SHA256:somebody-elses"})
+    assert wrong.status_code == 409
+    assert wrong.json()["error"]["code"] == "key_changed"
+    assert post(charlie, "hosts/far/enroll/", {"fingerprint": shown["fingerprint"]}).json()["enrolled"]
+
+    checked = post(charlie, "hosts/far/check/", {}).json()
+    assert checked["root"] == f"{account.home}/anneal"
+    assert checked["unreachable_since"] is None
+    assert checked["last_error"] == ""
+    assert checked["facts"]["cpus"] >= 1
+    assert checked["facts_at"]
+    page = charlie.get("/hosts/far/").content.decode()
+    assert shown["fingerprint"] in page
+    assert AuditEvent.objects.filter(action="host.enrol").count() == 1
+
+
+@pytest.mark.ssh
+def test_the_same_steps_on_pages(client: Client, server: sshd.Sshd, account: sshd.Account) -> None:
+    builders.project()
+    client.force_login(people.charlie())
+    form = {
+        "name": "far", "address": "127.0.0.1", "port": server.port, "user": account.name, "slots": 2,
+        "private_key": account.private_key, "enabled": "on",
+    }  # fmt: skip
+    assert client.post("/hosts/new/", {**form, "address": "a b"}).status_code == 422
+    assert client.post("/hosts/new/", form).headers["Location"] == "/hosts/far/"
+    assert "Show the key" in client.get("/hosts/far/").content.decode()
+    page = client.get("/hosts/far/enroll/").content.decode()
+    fingerprint = page.split('name="fingerprint" value="')[1].split('"')[0]
+    assert client.post("/hosts/far/enroll/", {"fingerprint": "SHA256:other"}).status_code == 409
+    assert client.post("/hosts/far/enroll/", {"fingerprint": fingerprint}).status_code == 302
+    assert client.post("/hosts/far/check/").status_code == 302
+    told = client.get("/hosts/far/").content.decode()
+    assert "reachable" in told
+    assert "Set up" in told
+
+
+def test_the_admin_takes_credentials_and_never_shows_them(client: Client) -> None:
+    builders.project()
+    client.force_login(people.charlie())
+    body = {**NEW, "project": builders.project().pk, "port": 22, "slots": 1, "enabled": "on", "password": PLANTED}
+    added = client.post("/admin/environments/host/add/", body)
+    assert added.status_code == 302, added.content.decode()[:3000]
+    host = Host.objects.get()
+    assert (host.kind, Secret.opened(host.secret).password) == (Host.Kind.SSH, PLANTED)
+    changed = {**body, "password": "", "slots": 5}
+    assert client.post(f"/admin/environments/host/{host.pk}/change/", changed).status_code == 302
+    host.refresh_from_db()
+    assert (host.slots, Secret.opened(host.secret).password) == (5, PLANTED)
+    wrong = client.post(f"/admin/environments/host/{host.pk}/change/", {**changed, "address": "$(id)"})
+    assert wrong.status_code == 200
+    assert "Give a host name" in wrong.content.decode()
+
+
+@pytest.mark.ssh
+def test_a_changed_key_is_told_on_the_page(client: Client, make_host: MakeHost) -> None:
+    host = make_host()
+    client.force_login(people.charlie())
+    Host.objects.filter(pk=host.pk).update(host_key=host.host_key[:-8] + "AAAAAAAA")
+    assert "This is not the key that was enrolled" in client.get("/hosts/far/enroll/").content.decode()

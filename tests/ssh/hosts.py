@@ -1,0 +1,72 @@
+"""An SSH host that is this machine, as seen by another user."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from environments.models import Host
+from environments.transports import connection
+from environments.transports.secrets import Secret
+from tests.pipelines import builders
+
+from . import sshd
+
+PYTHON = "/usr/bin/python3"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[sshd.Sshd]:
+    if why := sshd.missing():
+        pytest.skip(why)
+    found = sshd.Sshd()
+    try:
+        found.start()
+        yield found
+    finally:
+        found.remove()
+
+
+@pytest.fixture(scope="session")
+def account(server: sshd.Sshd) -> sshd.Account:
+    return server.account()
+
+
+@pytest.fixture
+def proxy(server: sshd.Sshd) -> Iterator[sshd.Proxy]:
+    found = sshd.Proxy(server.port)
+    yield found
+    found.close()
+
+
+MakeHost = Callable[..., Host]
+
+
+@pytest.fixture
+def make_host(db: None, server: sshd.Sshd, account: sshd.Account) -> Iterator[MakeHost]:
+    """A host whose key is enrolled. Fields of its row may be given."""
+    made: list[Host] = []
+
+    def make(name: str = "far", **fields: Any) -> Host:
+        one = fields.pop("account", account)
+        defaults = {
+            "kind": Host.Kind.SSH,
+            "address": "127.0.0.1",
+            "port": server.port,
+            "user": one.name,
+            "secret": Secret(private_key=one.private_key).sealed(),
+            "root": str(one.home / "anneal"),
+            "python": PYTHON,
+        }
+        host = builders.host(name, **{**defaults, **fields})
+        if not host.host_key:
+            with_key = connection.greeted("127.0.0.1", server.port, name)
+            host.host_key = connection.key_line(with_key.get_remote_server_key())
+            with_key.close()
+            host.save()
+        made.append(host)
+        return host
+
+    yield make
+    for host in made:
+        connection.forget(host.pk)
