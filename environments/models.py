@@ -4,16 +4,21 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from .gpus import validate_gpus, validate_labels
+
 
 class Host(models.Model):
     """A machine that runs stages. `local` is the one that runs the platform."""
 
     class Kind(models.TextChoices):
         LOCAL = "local", _("this machine")
+        RAY = "ray", _("a Ray cluster")
 
     project = models.ForeignKey("common.Project", on_delete=models.PROTECT, related_name="hosts")
     name = models.SlugField(_("name"), max_length=63, unique=True)
     kind = models.CharField(_("kind"), max_length=16, choices=Kind.choices, default=Kind.LOCAL)
+    address = models.CharField(_("address"), max_length=253, blank=True, help_text=_("Name or IP address."))
+    secret = models.TextField(editable=False, blank=True)
     root = models.CharField(_("root folder"), max_length=1000, help_text=_("Run folders live below it. Absolute."))
     python = models.CharField(
         _("training Python"),
@@ -26,6 +31,23 @@ class Host(models.Model):
         default=1,
         validators=[MinValueValidator(1)],
         help_text=_("How many runs may share it at a time."),
+    )
+    labels = models.JSONField(
+        _("labels"),
+        default=list,
+        blank=True,
+        validators=[validate_labels],
+        help_text=_("Words that recipes may ask for, as a JSON list."),
+    )
+    gpus = models.JSONField(
+        _("GPUs"),
+        default=list,
+        blank=True,
+        validators=[validate_gpus],
+        help_text=_("As the driver counts them: a JSON list of {index, name, memory_mib}."),
+    )
+    gpus_by_hand = models.BooleanField(
+        _("GPUs set by hand"), default=False, help_text=_("What the driver says is left aside.")
     )
     enabled = models.BooleanField(_("enabled"), default=True)
     unreachable_since = models.DateTimeField(_("unreachable since"), null=True, blank=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from environments import verify_env
 from environments.models import Host
 
 
@@ -35,6 +36,12 @@ def state(host: Host) -> TrainingState:
             return TrainingState("ready", _("Set by hand."), python)
         return TrainingState("failed", _("%(path)s is not an executable Python.") % {"path": python})
     return _own_environment(Path(settings.CHECKOUT_DIR) / ".training" / "state.json")
+
+
+def for_processors_alone(state: TrainingState) -> bool:
+    """Whether its torch is known to use no GPU. Of another machine's environment nobody here can tell: False."""
+    folder = verify_env.site_packages(Path(state.python)) if state.python else None
+    return folder is not None and verify_env.torch_build(folder) == "cpu"
 
 
 def any_python(host: Host) -> str:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from . import jobs, pipelines, rollouts, tasks, templates
+from . import gpus, jobs, pipelines, rollouts, tasks, templates
 
 urlpatterns = [
     path("pipelines/", pipelines.Pipelines.as_view()),
@@ -17,6 +17,7 @@ urlpatterns = [
     path("pipelines/<uuid:pipeline_id>/stages/<slug:name>/cancel/", pipelines.StageCancel.as_view()),
     path("pipelines/<uuid:pipeline_id>/stages/<slug:name>/retry/", pipelines.StageRetry.as_view()),
     path("pipelines/<uuid:pipeline_id>/stages/<slug:name>/log/", pipelines.StageLog.as_view()),
+    path("gpus/", gpus.Gpus.as_view()),
     path("pipeline-templates/", templates.PipelineTemplates.as_view()),
     path("jobs/", jobs.Jobs.as_view()),
     path("jobs/diff/", jobs.JobDiff.as_view()),

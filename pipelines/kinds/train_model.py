@@ -16,8 +16,10 @@ from monitoring.services.sync import open_segment, sync_stream
 from pipelines.folders import models_folder, rollouts_folder, run_folder
 from pipelines.models import Attempt, Job, Stage
 from pipelines.recipe_selectors import spec_of
+from pipelines.recipes import resources
 from pipelines.recipes.compiler import compile_recipe
 from pipelines.recipes.spec import Place, RecipeError
+from pipelines.recipes.validate import resources_of
 from pipelines.services import find
 from pipelines.services.recipes import reference, refusal
 from pipelines.templating import references
@@ -26,6 +28,7 @@ from platform_site.common.errors import Invalid, PlatformError
 from platform_site.common.models import User
 from platform_site.common.queues import TRAINING
 
+from . import asking
 from .base import RunnerKind, Verdict
 from .logs import last_error, tail
 
@@ -50,6 +53,9 @@ class TrainModel(RunnerKind):
             for name in params
             if name not in PARAMS
         }
+        for later in references(params):
+            if resources.is_one(later.where.removeprefix("overrides.")):
+                found[later.where] = _("It must be known before the stage can be placed: write it out.")
         try:
             revision = find.revision(user, str(params.get("recipe") or ""))
             version = None if references(params) else find.dataset_version(user, params.get("dataset"), revision)
@@ -69,7 +75,8 @@ class TrainModel(RunnerKind):
         stage.params = {**stage.params, "recipe": f"{revision.recipe.slug}@{revision.number}"}
         if version is not None:
             stage.params["dataset"] = f"{version.dataset.slug}@{version.number}"
-        stage.save(update_fields=["params"])
+        asking.keep(stage, resources_of(spec_of(revision).merged(_known(_overrides(stage.params)))))
+        stage.save(update_fields=["params", *asking.FIELDS])
         project = stage.pipeline.project
         stream, _made = Stream.objects.get_or_create(id=stage.id, defaults={"project": project})
         Job.objects.update_or_create(
@@ -106,6 +113,8 @@ class TrainModel(RunnerKind):
                     attempt_folder=folder.path,
                     checkpoint_folder=folder.checkpoints,
                     uuid=str(stage.id),
+                    cuda=bool(attempt.gpus),
+                    gpus=len(attempt.gpus),
                     resume_from=resume_from,
                 ),
             )
@@ -195,6 +204,11 @@ def _overrides(params: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(overrides, dict):
         raise Invalid(_("overrides: Give an object of dotted keys and values."), {"overrides": _("not an object")})
     return overrides
+
+
+def _known(overrides: dict[str, Any]) -> dict[str, Any]:
+    """Without those that an earlier stage decides."""
+    return {key: value for key, value in overrides.items() if not references({key: value})}
 
 
 def _job_with(stage: Stage, params: dict[str, Any]) -> Job:

@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from . import literals, shell
+from . import literals, resources, shell
 from .shell import Arg, Command, ShellProblem
 from .spec import SFT, VERL, Json, Problem, RecipeSpec, gettext_noop
 from .trainers import TRAINERS, Trainer
@@ -238,6 +238,8 @@ class _Reading:
                 self.problems.append(Located(arg.line, problem))
             elif name in self.platform:
                 self.left_out.append(LeftOut(name, shell.shown(str(value)), arg.line, self.platform[name]))
+                if name == resources.OF_SCRIPTS and not any(resources.problems({resources.GPUS: value})):
+                    self.params.setdefault(resources.GPUS, (value, arg))
             elif len(self.params) >= MOST_KEYS:
                 self.tell(arg.line, name, TOO_MANY, limit=MOST_KEYS)
             else:

@@ -4,26 +4,25 @@ The database is the truth and the outbox; the message only makes it quick. A mes
 the observer, one that is doubled meets the claim.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cached_property
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
-from django.utils.translation import gettext as _
 
-from environments import training
 from environments.models import Host
 from pipelines.folders import attempt_path
-from pipelines.kinds import inline_names, is_inline, is_instant, needs_training_environment
+from pipelines.kinds import is_inline, is_instant
 from pipelines.messages import send_launch
 from pipelines.models import Attempt, Queue, Stage
+from pipelines.services import gpu_leases
+from pipelines.services.places import Places
 from pipelines.states import STAGE_ACTIVE, PipelineStatus, StageEvent, StageStatus
 from pipelines.transitions import Moves, Step, moving, open_blocks
 
@@ -70,7 +69,7 @@ def hand_out(
     with transaction.atomic(), ExitStack() as kept:
         queues = Queue.objects.select_for_update().order_by("-priority", "name")
         locked = list(queues if only is None else queues.filter(pk__in=only))
-        places = _Places()
+        places = Places()
         if first is not None:
             places.lock()
             first(kept)
@@ -79,7 +78,7 @@ def hand_out(
         chosen: list[tuple[Stage, Host]] = []
         for queue in locked:
             free = queue.slots - in_queue.get(queue.name, 0)
-            for stage in _candidates(queue, free):
+            for stage in _candidates(queue, free, places, whole=only is None):
                 host = places.take(stage)
                 if host is not None:
                     chosen.append((stage, host))
@@ -88,7 +87,7 @@ def hand_out(
                         break
         if {stage.pipeline_id for stage, _host in chosen} - open_blocks():
             kept.close()  # written in the order in which it happened: what ended made room
-        found = _start(chosen, taker)
+        found = _start(chosen, places, taker)
         # Last: it writes stages without their pipeline's row, which nobody may ask for after that.
         _tell(places.waiting)
         return found
@@ -103,76 +102,27 @@ def _due() -> QuerySet[Stage]:
     )
 
 
-def _candidates(queue: Queue, free: int) -> Iterator[Stage]:
-    """As many as there are slots, and further ones only when some of those found no host."""
+def _candidates(queue: Queue, free: int, places: Places, *, whole: bool) -> Iterator[Stage]:
+    """As many as there are slots, and further ones only when some of those found no host.
+
+    GPUs are given out where all queues are looked at (`whole`): else a stage of one queue would take what is kept for
+    one of another that has waited longer.
+    """
     if free <= 0:
         return
     waiting = _due().filter(queue=queue.name).order_by("-priority", "queued_at", "id")
-    first = list(waiting[:free])
-    yield from first
-    if len(first) == free:
-        yield from waiting[free : free + LOOKAHEAD]
-
-
-@dataclass
-class _Places:
-    """The hosts, locked, and how full they are. `waiting` has the stages for which there is no room, by the reason."""
-
-    waiting: dict[str, list[UUID]] = field(default_factory=lambda: defaultdict(list))
-
-    @cached_property
-    def _hosts(self) -> list[Host]:
-        return list(Host.objects.select_for_update().filter(enabled=True).order_by("name"))
-
-    @cached_property
-    def _environments(self) -> dict[int, training.TrainingState]:
-        return {host.pk: training.state(host) for host in self._hosts}
-
-    @cached_property
-    def _busy(self) -> Counter[int | None]:
-        active = Attempt.objects.filter(outcome="", stage__status__in=STAGE_ACTIVE)
-        return Counter(active.exclude(stage__kind__in=inline_names()).values_list("host_id", flat=True))
-
-    def lock(self) -> None:
-        """For who is about to lock a pipeline: that comes after the hosts."""
-        _ = self._hosts
-
-    def take(self, stage: Stage) -> Host | None:
-        """A host with room for the stage, which counts from now on."""
-        host, why = self._find(stage)
-        if host is None:
-            if stage.waiting_for != why[:500]:
-                self.waiting[why[:500]].append(stage.pk)
-        elif not is_inline(stage.kind):
-            self._busy[host.pk] += 1
-        return host
-
-    def _find(self, stage: Stage) -> tuple[Host | None, str]:
-        """A host for the stage, or why there is none now."""
-        why = _("no host is enabled")
-        for host in self._hosts:
-            if stage.host_id is not None and host.pk != stage.host_id:
-                continue
-            if is_inline(stage.kind):
-                return host, ""
-            if host.unreachable_since is not None:
-                why = _("host %(host)s does not answer") % {"host": host.name}
-            elif self._busy[host.pk] >= host.slots:
-                why = _("a free slot on %(host)s (%(busy)s of %(slots)s taken)") % {
-                    "host": host.name,
-                    "busy": self._busy[host.pk],
-                    "slots": host.slots,
-                }
-            elif needs_training_environment(stage.kind) and not self._environments[host.pk].ready:
-                state = self._environments[host.pk]
-                done = f" ({state.percent} %)" if state.percent is not None else ""
-                why = _("the training environment of %(host)s: %(state)s") % {
-                    "host": host.name,
-                    "state": f"{state.message}{done}",
-                }
-            else:
-                return host, ""
-        return None, why
+    if not whole:
+        waiting = waiting.filter(gpus=0)
+    page = list(waiting[:free])
+    yield from page
+    if len(page) < free:
+        return
+    page = list(waiting[free : free + LOOKAHEAD])
+    yield from page
+    while len(page) == LOOKAHEAD and places.refused and not places.full:
+        # A host that is short of GPUs must not hold up those who want none, however many wait for it.
+        page = list(waiting.exclude(places.like_the_refused()).exclude(pk__in=places.given)[:LOOKAHEAD])
+        yield from page
 
 
 def _tell(waiting: dict[str, list[UUID]]) -> None:
@@ -180,7 +130,7 @@ def _tell(waiting: dict[str, list[UUID]]) -> None:
         Stage.objects.filter(pk__in=stages, status=StageStatus.QUEUED).update(waiting_for=why)
 
 
-def _start(chosen: Iterable[tuple[Stage, Host]], taker: Taker | None) -> HandedOut:
+def _start(chosen: Iterable[tuple[Stage, Host]], places: Places, taker: Taker | None) -> HandedOut:
     together: dict[tuple[UUID, int], list[Stage]] = defaultdict(list)
     hosts: dict[int, Host] = {}
     for stage, host in chosen:
@@ -188,11 +138,13 @@ def _start(chosen: Iterable[tuple[Stage, Host]], taker: Taker | None) -> HandedO
         together[stage.pipeline_id, host.pk].append(stage)
     found = HandedOut()
     for (pipeline_id, host_id), stages in together.items():
-        _start_together(pipeline_id, hosts[host_id], stages, taker, found)
+        _start_together(pipeline_id, hosts[host_id], stages, places, taker, found)
     return found
 
 
-def _start_together(pipeline_id: UUID, host: Host, stages: list[Stage], taker: Taker | None, found: HandedOut) -> None:
+def _start_together(
+    pipeline_id: UUID, host: Host, stages: list[Stage], places: Places, taker: Taker | None, found: HandedOut
+) -> None:
     with moving(pipeline_id) as moves:
         if moves.pipeline is None or moves.pipeline.status != PipelineStatus.RUNNING:
             return
@@ -211,8 +163,10 @@ def _start_together(pipeline_id: UUID, host: Host, stages: list[Stage], taker: T
         if others:
             _move(moves, others, dispatched)
         for attempt in others:
-            _keep([attempt], host=host, sent_at=timezone.now(), folder=_folder(host, attempt))
+            gpus = list(places.given[attempt.stage_id])
+            _keep([attempt], host=host, sent_at=timezone.now(), folder=_folder(host, attempt), gpus=gpus)
             _send_on_commit(attempt)
+        gpu_leases.take(host, others, moves.pipeline.project_id)
         found.started += len(attempts)
 
 

@@ -3,8 +3,8 @@
 import logging
 from uuid import UUID
 
-from environments import training
-from environments.launchers import process
+from environments import launchers, training
+from environments.launchers import Launch
 from environments.services.runtime_copy import ensure_runtime
 from environments.transports import TransportError, Unreachable, for_host
 from pipelines.folders import run_folder
@@ -40,13 +40,15 @@ def launch(attempt_id: UUID, *, worker: str = "") -> bool:
         command = kind.prepare(stage, params_of(stage), attempt, transport)
         if worker:
             Attempt.objects.filter(pk=attempt.pk).update(worker=worker)
-        process.start(
-            transport,
-            python=training.any_python(host),
-            runtime=ensure_runtime(host, transport),
+        wanted = Launch(
+            name=str(attempt.pk),
             folder=folder,
             command=command,
+            python=training.any_python(host),
+            runtime=ensure_runtime(host, transport),
+            gpus=attempt.gpus,
         )
+        launchers.start(host, wanted, transport)
     except Unreachable as error:
         # Unknown whether it started: the observer looks before anything is tried again.
         logger.warning("Launch of %s: %s does not answer: %s", attempt_id, host.name, error)
