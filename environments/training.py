@@ -31,6 +31,8 @@ class TrainingState:
 def state(host: Host) -> TrainingState:
     """Read afresh each time: the set-up runs beside the platform and writes its state file as it goes."""
     python = host.python or settings.TRAINING_PYTHON
+    if host.kind == Host.Kind.RAY:  # the cluster's machines have it; enrolment ran it there
+        return TrainingState("ready", _("Set by hand."), python)
     if python:
         if os.access(python, os.X_OK):
             return TrainingState("ready", _("Set by hand."), python)

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from environments.models import Host
 from environments.transports import Transport
 
-from . import process
+from . import process, ray
 from .base import Launch
 
 _BY_KIND: dict[str, Callable[[Host, Launch, Transport], None]] = {
     Host.Kind.LOCAL: lambda host, launch, transport: process.start(launch, transport),
+    Host.Kind.RAY: ray.start,
 }
 
 

@@ -10,16 +10,16 @@ from platform_runtime.contract import Command, RunFolder
 class Launch:
     """One attempt on its host. Paths are absolute there; `gpus` are the numbers of those it was given.
 
-    `name` is the attempt's id: who starts something by name starts it once. `python` runs the runner, of the copy of
-    the runtime in `runtime`.
+    `python` runs the runner of the copy of the runtime in `runtime`. `uses_ray`: on a cluster the command asks Ray for
+    its GPUs itself.
     """
 
-    name: str
     folder: RunFolder
     command: Command
     python: str
     runtime: str
     gpus: Sequence[int] = field(default_factory=tuple)
+    uses_ray: bool = False
 
     @property
     def runner(self) -> str:

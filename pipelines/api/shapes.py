@@ -129,7 +129,8 @@ class StageShape(serializers.ModelSerializer[Stage]):
         model = Stage
         fields = [
             "uuid", "name", "order", "task", "status", "queue", "resources", "depends_on", "task_id", "attempt",
-            "progress", "eta_s", "waiting_for", "result", "error_message", "created_at", "started_at", "completed_at", "duration_s", "job",
+            "progress", "eta_s", "waiting_for", "result", "error_message", "created_at", "started_at", "completed_at",
+            "duration_s", "job",
         ]  # fmt: skip
         read_only_fields = fields
 

@@ -7,8 +7,10 @@ from django.utils.translation import gettext as _
 
 from datasets.services.copies import path_on
 from environments import training
+from environments.models import Host
 from environments.services.runtime_copy import ensure_runtime
 from environments.transports import Transport
+from environments.transports.ray import job_name
 from monitoring import selectors as monitoring
 from monitoring.models import Stream
 from monitoring.services.rollouts import LAST_LOOK, index_rollouts
@@ -19,6 +21,7 @@ from pipelines.recipe_selectors import spec_of
 from pipelines.recipes import resources
 from pipelines.recipes.compiler import compile_recipe
 from pipelines.recipes.spec import Place, RecipeError
+from pipelines.recipes.trainers import trainer_of
 from pipelines.recipes.validate import resources_of
 from pipelines.services import find
 from pipelines.services.recipes import reference, refusal
@@ -92,6 +95,10 @@ class TrainModel(RunnerKind):
             },
         )
 
+    def uses_ray(self, stage: Stage) -> bool:
+        recipe = Job.objects.select_related("recipe_revision__recipe").get(stage=stage).recipe_revision.recipe
+        return trainer_of(recipe.algorithm, recipe.trainer).uses_ray
+
     def prepare(self, stage: Stage, params: dict[str, Any], attempt: Attempt, transport: Transport) -> Command:
         job = _job_with(stage, params)
         assert attempt.host is not None, "dispatch gives an attempt its host"
@@ -156,8 +163,8 @@ class TrainModel(RunnerKind):
             "final_step": last_step,
             "checkpoints": _checkpoints(run_folder(attempt).checkpoints, transport),
             "logs_tail": logs_tail,
-            "mode": "process",
-            "ray_job_id": None,
+            "mode": "ray" if _on_ray(attempt) else "process",
+            "ray_job_id": job_name(attempt.folder) if _on_ray(attempt) else None,
         }
         if signal:
             return Verdict(False, _signal_reason(int(signal)), retryable=int(signal) != 9, result=result)
@@ -204,6 +211,10 @@ def _overrides(params: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(overrides, dict):
         raise Invalid(_("overrides: Give an object of dotted keys and values."), {"overrides": _("not an object")})
     return overrides
+
+
+def _on_ray(attempt: Attempt) -> bool:
+    return attempt.host is not None and attempt.host.kind == Host.Kind.RAY
 
 
 def _known(overrides: dict[str, Any]) -> dict[str, Any]:

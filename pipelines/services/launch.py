@@ -41,12 +41,12 @@ def launch(attempt_id: UUID, *, worker: str = "") -> bool:
         if worker:
             Attempt.objects.filter(pk=attempt.pk).update(worker=worker)
         wanted = Launch(
-            name=str(attempt.pk),
             folder=folder,
             command=command,
             python=training.any_python(host),
             runtime=ensure_runtime(host, transport),
             gpus=attempt.gpus,
+            uses_ray=kind.uses_ray(stage),
         )
         launchers.start(host, wanted, transport)
     except Unreachable as error:

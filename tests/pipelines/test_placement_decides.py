@@ -1,4 +1,4 @@
-"""The pure core of placement: nothing is given twice, nobody gets what does not fit, and no large ask waits for ever."""
+"""The core of placement: nothing is given twice, nobody gets what does not fit, no large ask waits for ever."""
 
 from dataclasses import replace
 
@@ -117,15 +117,14 @@ def any_rooms(draw):
     for number in range(draw(st.integers(0, 3))):
         cards = tuple(Gpu(index, memory * GIB) for index, memory in enumerate(draw(CARDS)))
         slots = draw(st.integers(1, 5))
+        taken = draw(st.sets(st.sampled_from([card.index for card in cards]))) if cards else set()
         found.append(
             Room(
                 f"h{number}",
                 slots,
                 draw(st.integers(0, slots)),
                 cards,
-                taken=frozenset(
-                    draw(st.sets(st.sampled_from([card.index for card in cards])) if cards else st.just([]))
-                ),
+                taken=frozenset(taken),
                 labels=draw(WORDS),
                 reachable=draw(st.booleans()),
             )

@@ -127,6 +127,7 @@ class VerlGrpo(Trainer):
     groups: ClassVar[tuple[Group, ...]] = fields.GROUPS
     cpu: ClassVar[Mapping[str, Json]] = CPU
     module: ClassVar[str] = "platform_runtime.trainers.verl_grpo"
+    uses_ray: ClassVar[bool] = True
 
     def tree(self) -> Tree:
         return _tree()
