@@ -191,6 +191,8 @@ class _Reading:
         elif key in self.platform:
             if key == NAME and not arg.missing:
                 self.name = self._text(arg)[:200]
+            elif key == resources.OF_SCRIPTS and value.isdecimal() and 0 < int(value) <= resources.MOST_GPUS:
+                self.params[resources.GPUS] = (int(value), arg)  # what a run is given, it may ask for
             self.left_out.append(LeftOut(key, shell.shown(value), arg.line, self.platform[key]))
         elif key.startswith(self.entry.unused):
             self.left_out.append(LeftOut(key, shell.shown(value), arg.line, UNUSED))
@@ -238,8 +240,6 @@ class _Reading:
                 self.problems.append(Located(arg.line, problem))
             elif name in self.platform:
                 self.left_out.append(LeftOut(name, shell.shown(str(value)), arg.line, self.platform[name]))
-                if name == resources.OF_SCRIPTS and not any(resources.problems({resources.GPUS: value})):
-                    self.params.setdefault(resources.GPUS, (value, arg))
             elif len(self.params) >= MOST_KEYS:
                 self.tell(arg.line, name, TOO_MANY, limit=MOST_KEYS)
             else:

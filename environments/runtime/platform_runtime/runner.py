@@ -106,7 +106,8 @@ def main(arguments: list[str]) -> int:
     run = RunFolder(run.path, command.uuid)
     if in_ray:
         told = {name: os.environ[name] for name in _OF_RAY if name in os.environ}
-        return stay(run, replace(command, env={**command.env, **told}))
+        # What the command says itself holds: one that is to train on processors gets no GPU of the machine it is on.
+        return stay(run, replace(command, env={**told, **command.env}))
     return start_detached(run, command)
 
 
