@@ -19,7 +19,7 @@ class HostAdmin(AuditedAdmin):
     fields = ("name", "kind", "address", "root", "python", "slots", "enabled", "labels", "gpus_by_hand", "gpus")
     readonly_fields = ("name", "kind", "address", "root")
 
-    @admin.display(description=_("GPUs"))
+    @admin.display(description=_("number of GPUs"))
     def gpu_count(self, host: Host) -> int:
         return len(host.gpus)
 

@@ -34,7 +34,7 @@ def written(gpus: Iterable[HostGpu]) -> list[dict[str, Any]]:
 def validate_gpus(value: Any) -> None:
     """Raises ValidationError."""
     if not isinstance(value, list) or len(value) > MOST or not all(_is_gpu(one) for one in value):
-        raise ValidationError(_("A list such as [{“index”: 0, “name”: “H100”, “memory_mib”: 81559}] is needed."))
+        raise ValidationError(_('A list such as [{"index": 0, "name": "H100", "memory_mib": 81559}] is needed.'))
     if len({one["index"] for one in value}) < len(value):
         raise ValidationError(_("Two GPUs have the same index."))
 

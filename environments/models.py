@@ -40,7 +40,7 @@ class Host(models.Model):
         help_text=_("Words that recipes may ask for, as a JSON list."),
     )
     gpus = models.JSONField(
-        _("GPUs"),
+        _("list of GPUs"),
         default=list,
         blank=True,
         validators=[validate_gpus],

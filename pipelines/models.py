@@ -190,7 +190,7 @@ class Attempt(models.Model):
         "environments.Host", on_delete=models.PROTECT, null=True, blank=True, related_name="attempts"
     )
     folder = models.CharField(_("folder"), max_length=1000, blank=True, help_text=_("Absolute, on the host."))
-    gpus = models.JSONField(_("GPUs"), default=list, blank=True, help_text=_("Numbers of those it was given."))
+    gpus = models.JSONField(_("GPUs given"), default=list, blank=True, help_text=_("Numbers of those it was given."))
     launch_token = models.CharField(max_length=64, editable=False)
     handle = models.JSONField(_("handle"), null=True, blank=True, help_text=_("Process id, start time, boot id."))
     worker = models.CharField(_("worker"), max_length=100, blank=True)

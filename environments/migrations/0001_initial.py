@@ -77,7 +77,7 @@ class Migration(migrations.Migration):
                         default=list,
                         help_text="As the driver counts them: a JSON list of {index, name, memory_mib}.",
                         validators=[environments.gpus.validate_gpus],
-                        verbose_name="GPUs",
+                        verbose_name="list of GPUs",
                     ),
                 ),
                 (

@@ -329,7 +329,7 @@ class Migration(migrations.Migration):
                 (
                     "gpus",
                     models.JSONField(
-                        blank=True, default=list, help_text="Numbers of those it was given.", verbose_name="GPUs"
+                        blank=True, default=list, help_text="Numbers of those it was given.", verbose_name="GPUs given"
                     ),
                 ),
                 ("launch_token", models.CharField(editable=False, max_length=64)),

@@ -36,11 +36,11 @@ LEAVES: Final[Mapping[str, Leaf]] = MappingProxyType(
 )
 
 GROUP: Final = Group(
-    gettext_noop("GPUs"),
+    gettext_noop("GPUs and host"),
     (
         Field(
             GPUS,
-            gettext_noop("GPUs"),
+            gettext_noop("Number of GPUs"),
             gettext_noop("Of one host, for this run alone. 0: it trains on the processor. Empty: what it needs."),
         ),
         Field(
