@@ -1,9 +1,11 @@
 """Real trainings as jobs of a real Ray cluster: SFT in the job itself, GRPO with the cluster's own workers."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from datasets.models import DatasetCopy
 from environments.models import Host
 from pipelines.models import Job
 from pipelines.services.builtin import install
@@ -27,5 +29,8 @@ def test_a_recipe_is_trained_on_the_cluster(cluster: Host, hands: Hands, recipe:
     job = Job.objects.select_related("stage", "stream").get(pk=job.pk)
     assert job.final_step == job.target_step
     assert job.checkpoints
+    data = DatasetCopy.objects.get(host=cluster).path
+    assert data.startswith(cluster.root)
+    assert data in json.dumps(job.config)
     assert job.stage.result["mode"] == "ray"
     assert job.stage.result["ray_job_id"] == f"anneal-{job.pk}-attempt-1"
