@@ -1,10 +1,12 @@
 """The metrics of a run over HTTP. A job and its stream share one uuid."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
 import orjson
+from asgiref.sync import sync_to_async
+from django.http import StreamingHttpResponse
 from django.urls import path
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
@@ -12,7 +14,8 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from monitoring import clip, selectors
+from monitoring import clip, export, selectors
+from monitoring.key_metrics import SOURCES
 from monitoring.models import Segment, Stream
 from monitoring.store.lines import MAX_STEP
 from monitoring.store.tables import Row
@@ -20,6 +23,7 @@ from platform_site.common.api.filters import refuse_unknown
 from platform_site.common.api.pagination import DEFAULT_LIMIT, MAX_LIMIT, whole_number
 from platform_site.common.api.renderers import Json
 from platform_site.common.api.views import ApiView
+from platform_site.common.db import released_connections
 from platform_site.common.errors import BadRequest, NotFound
 
 MOST_NAMES: Final = 100
@@ -96,6 +100,21 @@ _ANOMALIES: Final = _page_of(
         "time": {"type": "number", "nullable": True},
         "type": {"type": "string"},
         "message": {"type": "string"},
+    }
+)
+_KEY_FIELDS: Final = ("name", "source", "last", "last_step", "low", "low_step", "high", "high_step")
+_ORDERINGS: Final = ("last", "-last", "low", "-low", "high", "-high")
+_KEY_METRICS: Final = _page_of(
+    {
+        "job": {"type": "string", "format": "uuid"},
+        "name": {"type": "string"},
+        "source": {"type": "string", "description": "What the trainer logs it as."},
+        "last": {"type": "number", "nullable": True, "description": "Null where it was no finite number."},
+        "last_step": _STEP,
+        "low": {"type": "number", "nullable": True, "description": "Smallest finite value."},
+        "low_step": {"type": "integer", "nullable": True},
+        "high": {"type": "number", "nullable": True},
+        "high_step": {"type": "integer", "nullable": True},
     }
 )
 
@@ -193,15 +212,58 @@ class Rows(_StreamView):
                 "count": selectors.total_steps(parts, segments),
                 "next": _with_query(request, start_step=following) if following is not None else None,
                 "previous": None,
+                "results": [export.as_object(row) for row in page],
+            }
+        )
+
+
+class Export(_StreamView):
+    @extend_schema(
+        operation_id="monitoring_metrics_export",
+        parameters=[*_RANGE, _parameter("file", "csv, json or parquet.", OpenApiTypes.STR)],
+        responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
+    )
+    def get(self, request: Request, job: UUID) -> StreamingHttpResponse:
+        refuse_unknown(request.query_params, {"file", "start_step", "end_step", "attempt"})
+        kind = _one_of(request, "file", export.KINDS, "csv")
+        start, end = _range(request)
+        stream, segments = self.stream(request, job)
+        attempt = _attempt(request, segments)
+        rows = selectors.iterate_rows(segments, start_step=start, end_step=end, attempt=attempt)
+        media_type, made = export.KINDS[kind]
+        response = StreamingHttpResponse(_sent(made(rows, stream.names)), content_type=media_type)
+        response["Content-Disposition"] = f'attachment; filename="metrics-{str(job)[:8]}.{kind}"'
+        return response
+
+
+class KeyMetrics(ApiView):
+    @extend_schema(
+        operation_id="monitoring_key_metrics",
+        parameters=[
+            _parameter("name", f"One of {', '.join(SOURCES)}.", OpenApiTypes.STR),
+            _parameter("ordering", "last, low or high; with - the largest first.", OpenApiTypes.STR),
+            _parameter("limit", "Rows of one page."),
+            _parameter("offset", "Rows before it."),
+        ],
+        responses={200: _KEY_METRICS},
+    )
+    def get(self, request: Request) -> Response:
+        refuse_unknown(request.query_params, {"name", "ordering", "limit", "offset", "format"})
+        name = _one_of(request, "name", SOURCES, "loss")
+        ordering = _one_of(request, "ordering", _ORDERINGS, "last")
+        limit = min(whole_number(request, "limit", DEFAULT_LIMIT, low=1), MAX_LIMIT)
+        offset = whole_number(request, "offset", 0, high=MOST_OFFSET)
+        found = selectors.key_metrics(request.user, name, ordering)
+        count = found.count()
+        more, before = offset + limit < count, offset > 0
+        return Response(
+            {
+                "count": count,
+                "next": _with_query(request, offset=offset + limit) if more else None,
+                "previous": _with_query(request, offset=max(0, offset - limit)) if before else None,
                 "results": [
-                    {
-                        "attempt": row.attempt,
-                        "step": row.step,
-                        "time": row.time,
-                        "metrics": row.values,
-                        "anomaly": {"type": row.anomaly.type, "message": row.anomaly.message} if row.anomaly else None,
-                    }
-                    for row in page
+                    {"job": str(metric.stream_id)} | {field: getattr(metric, field) for field in _KEY_FIELDS}
+                    for metric in found[offset : offset + limit]
                 ],
             }
         )
@@ -238,6 +300,25 @@ class Anomalies(_StreamView):
                 ],
             }
         )
+
+
+async def _sent(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Asynchronous, because the server would read a plain iterator to its end before it sends anything."""
+
+    def following() -> bytes | None:
+        with released_connections():
+            return next(pieces, None)
+
+    while (piece := await sync_to_async(following)()) is not None:
+        yield piece
+
+
+def _one_of(request: Request, parameter: str, known: Iterable[str], default: str) -> str:
+    given = request.query_params.get(parameter, default)
+    if given not in known:
+        problem = _("There are %(kinds)s.") % {"kinds": ", ".join(known)}
+        raise BadRequest(f"{parameter}: {problem}", {parameter: problem})
+    return given
 
 
 def _names(request: Request) -> list[str]:
@@ -290,5 +371,7 @@ def _with_query(request: Request, **changes: int) -> str:
 urlpatterns = [
     path("monitoring/<uuid:job>/metrics/", Metrics.as_view(), name="monitoring-metrics"),
     path("monitoring/<uuid:job>/metrics/rows/", Rows.as_view(), name="monitoring-metrics-rows"),
+    path("monitoring/<uuid:job>/metrics/export/", Export.as_view(), name="monitoring-metrics-export"),
+    path("monitoring/key-metrics/", KeyMetrics.as_view(), name="monitoring-key-metrics"),
     path("monitoring/<uuid:job>/metrics/anomalies/", Anomalies.as_view(), name="monitoring-metrics-anomalies"),
 ]

@@ -1,4 +1,4 @@
-"""What is seen of a run: its stream, the segments of it (one an attempt's file), and the rows read from them."""
+"""What is seen of a run: its stream, the segments of it (one an attempt's file), and the steps read from them."""
 
 import uuid
 from typing import ClassVar
@@ -53,6 +53,12 @@ class Segment(models.Model):
     first_step = models.BigIntegerField(_("first step"), null=True, blank=True)
     last_step = models.BigIntegerField(_("last step"), null=True, blank=True)
     bad_lines = models.PositiveBigIntegerField(_("bad lines"), default=0)
+    first_time = models.FloatField(null=True, help_text="Of the first step, by the trainer's clock.")
+    last_time = models.FloatField(null=True)
+    rows = models.PositiveBigIntegerField(_("steps"), default=0)
+    unpacked = models.PositiveIntegerField(default=0, help_text="Steps that stand as rows.")
+    small = models.PositiveIntegerField(default=0, help_text="Steps that stand in chunks of tier 0.")
+    tops = models.JSONField(default=list, blank=True, help_text="The last step that is in a chunk, by tier.")
 
     class Meta:
         ordering: ClassVar = ["stream_id", "attempt"]
@@ -65,19 +71,17 @@ class Segment(models.Model):
 
 
 class MetricRow(models.Model):
-    """One step as logged: all lines of that step in one attempt's file, the last value of each metric.
+    """One of the latest steps, as logged: all lines of that step in one attempt's file, the last value of each metric.
 
     `values` is JSON {name: number}, with "NaN", "Infinity" and "-Infinity" as strings. `since` is the stream's
     version that brought the step, `version` the one that changed it last, and `late` (JSON {name: version})
     names what came after `since`: a listener that read up to a version gets exactly what is newer.
     """
 
-    segment = models.ForeignKey(Segment, on_delete=models.CASCADE, related_name="rows", db_index=False)
+    segment = models.ForeignKey(Segment, on_delete=models.CASCADE, related_name="latest_rows", db_index=False)
     step = models.BigIntegerField(_("step"))
     time = models.FloatField(_("time"), null=True, help_text="Seconds since the epoch, by the trainer's clock.")
     values = models.BinaryField(_("values"))
-    anomaly_type = models.CharField(_("anomaly type"), max_length=64, blank=True)
-    anomaly_message = models.TextField(_("anomaly message"), blank=True)
     since = models.PositiveBigIntegerField()
     version = models.PositiveBigIntegerField()
     late = models.BinaryField(null=True)
@@ -87,35 +91,110 @@ class MetricRow(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["segment", "step"], name="metric_row_step"),
         ]
+
+    def __str__(self) -> str:
+        return f"{self.segment_id}@{self.step}"
+
+
+class MetricChunk(models.Model):
+    """`count` steps of a segment that follow each other, `first` to `last`; the chunks of a tier share none.
+
+    Tiers 0 (some 256 steps) and 1 (some 4,096) hold the steps: `steps`, `times` and `since` see
+    `monitoring.store.pack`, `newest` is the largest of `since`. A chunk of a higher tier stands for 16 of the tier
+    below and only has what they come to, in buckets of `level` and coarser.
+    """
+
+    segment = models.ForeignKey(Segment, on_delete=models.CASCADE, related_name="chunks", db_index=False)
+    tier = models.PositiveSmallIntegerField(_("tier"))
+    first = models.BigIntegerField(_("first step"))
+    last = models.BigIntegerField(_("last step"))
+    count = models.PositiveBigIntegerField(_("steps"))
+    level = models.PositiveSmallIntegerField(_("level"))
+    newest = models.PositiveBigIntegerField()
+    steps = models.BinaryField()
+    times = models.BinaryField()
+    since = models.BinaryField()
+
+    class Meta:
+        ordering: ClassVar = ["segment_id", "tier", "first"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["segment", "tier", "first"], name="metric_chunk_first"),
+        ]
         indexes: ClassVar = [
-            models.Index(fields=["segment", "version"], name="metric_row_version"),
-            models.Index(fields=["segment", "step"], condition=~Q(anomaly_type=""), name="metric_row_anomaly"),
+            models.Index(fields=["segment", "newest"], name="metric_chunk_newest", condition=Q(tier__lte=1)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.segment_id}/{self.tier}/{self.first}"
+
+
+class MetricColumn(models.Model):
+    """One metric of a chunk. `fine` and `coarse` are its buckets of the chunk's level and of one 16 times as wide
+    (`monitoring.store.buckets`; tier 0 has none), `values` what was logged (`monitoring.store.pack`)."""
+
+    chunk = models.ForeignKey(MetricChunk, on_delete=models.CASCADE, related_name="columns", db_index=False)
+    name = models.CharField(_("metric"), max_length=200)
+    coarse = models.BinaryField()
+    fine = models.BinaryField()
+    values = models.BinaryField()
+
+    class Meta:
+        ordering: ClassVar = ["chunk_id", "name"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["chunk", "name"], name="metric_column_name"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.chunk_id}/{self.name}"
+
+
+class FlaggedStep(models.Model):
+    """A step that the trainer itself called out of order."""
+
+    segment = models.ForeignKey(Segment, on_delete=models.CASCADE, related_name="flagged", db_index=False)
+    step = models.BigIntegerField(_("step"))
+    time = models.FloatField(_("time"), null=True)
+    anomaly_type = models.CharField(_("anomaly type"), max_length=64)
+    anomaly_message = models.TextField(_("anomaly message"), blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["segment_id", "step"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["segment", "step"], name="flagged_step"),
         ]
 
     def __str__(self) -> str:
         return f"{self.segment_id}@{self.step}"
 
 
-class MetricBucket(models.Model):
-    """What the rows of one bucket come to: at `level` k the steps [index * 4^k, (index + 1) * 4^k).
+class KeyMetric(models.Model):
+    """A first-class metric of a stream, under its own name whatever the trainer calls it (`monitoring.key_metrics`):
+    the last value of the series, and the smallest and largest finite ones with their steps. Made for questions
+    across runs."""
 
-    `cells` is JSON {name: cell}, see `monitoring.store.cells`. Written in the transaction of the rows.
-    """
-
-    segment = models.ForeignKey(Segment, on_delete=models.CASCADE, related_name="buckets", db_index=False)
-    level = models.PositiveSmallIntegerField(_("level"))
-    index = models.BigIntegerField(_("index"))
-    rows = models.PositiveBigIntegerField(_("rows"))
-    cells = models.BinaryField(_("cells"))
+    stream = models.ForeignKey(Stream, on_delete=models.CASCADE, related_name="key_metrics", db_index=False)
+    name = models.CharField(_("metric"), max_length=40)
+    source = models.CharField(_("logged as"), max_length=200)
+    last = models.FloatField(_("last"), null=True, help_text="None where the last value was no finite number.")
+    last_step = models.BigIntegerField(_("last step"))
+    low = models.FloatField(_("smallest"), null=True)
+    low_step = models.BigIntegerField(null=True)
+    high = models.FloatField(_("largest"), null=True)
+    high_step = models.BigIntegerField(null=True)
 
     class Meta:
-        ordering: ClassVar = ["segment_id", "level", "index"]
+        ordering: ClassVar = ["stream_id", "name"]
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["segment", "level", "index"], name="metric_bucket_index"),
+            models.UniqueConstraint(fields=["stream", "name"], name="key_metric_name"),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["name", "last"], name="key_metric_last"),
+            models.Index(fields=["name", "low"], name="key_metric_low"),
+            models.Index(fields=["name", "high"], name="key_metric_high"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.segment_id}/{self.level}/{self.index}"
+        return f"{self.stream_id}/{self.name}"
 
 
 class RolloutFile(models.Model):

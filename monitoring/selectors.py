@@ -1,18 +1,18 @@
 """What can be asked about a stream. Query counts do not depend on the length of the run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Final
 from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 
 from monitoring import clip
-from monitoring.models import Segment, Stream
-from monitoring.store import grid, tables
-from monitoring.store.cells import Cell, join
+from monitoring.models import KeyMetric, Segment, Stream
+from monitoring.store import block, buckets, tables
+from monitoring.store.buckets import Buckets
 from monitoring.store.lines import Value
 from monitoring.store.tables import Range, Row
 from platform_site.common.selectors import projects_for
@@ -50,6 +50,13 @@ def streams_for(user: AbstractBaseUser | AnonymousUser) -> QuerySet[Stream]:
     return Stream.objects.filter(project__in=projects_for(user))
 
 
+def key_metrics(user: AbstractBaseUser | AnonymousUser, name: str, ordering: str) -> QuerySet[KeyMetric]:
+    """A first-class metric of all runs that have it, by last, low or high; runs without a value come last."""
+    by = F(ordering.removeprefix("-"))
+    order = by.desc(nulls_last=True) if ordering.startswith("-") else by.asc(nulls_last=True)
+    return KeyMetric.objects.filter(name=name, stream__in=streams_for(user)).order_by(order, "stream_id")
+
+
 def segments(stream_id: UUID) -> list[Segment]:
     return list(Segment.objects.filter(stream_id=stream_id).order_by("attempt"))
 
@@ -80,37 +87,45 @@ def series(
     attempt: int | None = None,
 ) -> Series:
     """At most `points` points a metric: the logged values when the range holds no more steps, otherwise one point
-    a bucket of the smallest size that fits. The edges of the range, and of attempts, are met exactly.
+    a bucket of the smallest power of two of steps that fits. The edges of the range, and of attempts, are met exactly.
     `found` is a stream, or its segments where they are at hand."""
     found = segments(found) if isinstance(found, UUID) else found
     parts = clip.within(parts_of(found, attempt), start_step, end_step)
     total = total_steps(parts, found)
     if not parts or not names:
         return Series(1, total, {name: [] for name in names}, {})
-    level = _level(parts, total, points)
+    # No bucket holds more than 2^level steps; where they lie unevenly, fewer levels up than this never do.
+    level = (-(-max(total, 1) // points) - 1).bit_length()
     lines = tables.points(_ranges(parts, found), names, level)
-    cells = {name: _thinned(line, points) for name, line in lines.items()}
+    while max(len(line.cells) for line in lines.values()) > points:
+        level += 1
+        lines = {name: buckets.coarser(line, level) for name, line in lines.items()}
     return Series(
-        grid.width(level),
+        2**level,
         total,
-        {name: [(c.last_step, c.last, c.low, c.high) for c in line] for name, line in cells.items()},
+        {name: _points(line) for name, line in lines.items()},
         {
-            name: [(c.odd_step, c.odd_value) for c in line if c.odd_step is not None and c.odd_value is not None]
-            for name, line in cells.items()
-            if any(c.odd for c in line)
+            name: [(step, str(block.value(value))) for step, value in line.odd.tolist()]
+            for name, line in lines.items()
+            if len(line.odd)
         },
     )
 
 
 def total_steps(parts: Sequence[clip.Part], found: Sequence[Segment]) -> int:
     """Steps in these parts; one that two attempts logged counts once."""
-    twice = 0
+    by_id = {segment.pk: segment for segment in found}
+    total = 0
+    for part in parts:
+        whole = by_id[part.segment_id]
+        is_whole = (part.low, part.high) == (whole.first_step, whole.last_step)
+        total += whole.rows if is_whole else tables.count(tables.Range(*part))
     for earlier, later in pairwise(parts):
         if later.low <= earlier.high:
             both = [part._replace(low=later.low, high=earlier.high) for part in (earlier, later)]
-            logged = [row.step for row in tables.rows([Range(*part) for part in both])]
-            twice += len(logged) - len(set(logged))
-    return tables.count(_ranges(parts, found)) - twice
+            logged = [row.step for row in tables.rows([Range(*part) for part in both], names=())]
+            total -= len(logged) - len(set(logged))
+    return total
 
 
 def rows(
@@ -122,9 +137,22 @@ def rows(
     limit: int | None = None,
 ) -> list[Row]:
     """Full rows as logged, ascending, at most `limit`."""
+    return list(islice(iterate_rows(found, start_step=start_step, end_step=end_step, attempt=attempt), limit))
+
+
+def iterate_rows(
+    found: UUID | Sequence[Segment],
+    names: Sequence[str] | None = None,
+    *,
+    start_step: int | None = None,
+    end_step: int | None = None,
+    attempt: int | None = None,
+) -> Iterator[Row]:
+    """Rows as logged, with all metrics or these, ascending, a chunk of steps at a time: for whatever goes through a
+    whole run."""
     found = segments(found) if isinstance(found, UUID) else found
     parts = clip.within(parts_of(found, attempt), start_step, end_step)
-    return tables.rows([Range(*part) for part in parts], limit=limit)
+    return tables.rows([Range(*part) for part in parts], names)
 
 
 def anomalies(
@@ -137,7 +165,36 @@ def anomalies(
 
 def final_metrics(stream_id: UUID) -> dict[str, Value]:
     """The last value of every metric of the canonical series."""
-    return {name: cell.last for name, cell in _whole(stream_id).items()}
+    found = segments(stream_id)
+    return tables.last_values(_ranges(parts_of(found), found), metric_names(stream_id))
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """Of a metric over its whole series. `low` and `high` are None when no value was finite."""
+
+    last: float
+    last_step: int
+    low: float | None
+    low_step: int | None
+    high: float | None
+    high_step: int | None
+
+
+def extremes(stream_id: UUID, names: Sequence[str]) -> dict[str, Extremes]:
+    """Of those metrics that were logged. A step of `low` and `high` is the last of the narrow range that holds it,
+    where the run is too long to be looked through."""
+    found = segments(stream_id)
+    lines = series(found, names, points=MOST_POINTS).points
+    told: dict[str, Extremes] = {}
+    for name, line in lines.items():
+        if line:
+            finite = [(low, high, step) for step, _, low, high in line if low is not None and high is not None]
+            low = min(finite, key=lambda one: one[0], default=None)
+            high = max(finite, key=lambda one: one[1], default=None)
+            step, last, _, _ = line[-1]
+            told[name] = Extremes(float(last), step, low and low[0], low and low[2], high and high[1], high and high[2])
+    return told
 
 
 def last_step(stream_id: UUID) -> int | None:
@@ -164,41 +221,17 @@ def points_after(stream_id: UUID, cursor: int, *, limit: int = FEED_LIMIT) -> Fe
     return Feed(points, version, reset=True)
 
 
-def _whole(stream_id: UUID) -> dict[str, Cell]:
-    found = segments(stream_id)
-    return tables.whole(_ranges(parts_of(found), found), metric_names(stream_id))
-
-
 def _ranges(parts: Sequence[clip.Part], found: Sequence[Segment]) -> list[Range]:
-    """Ranges for reading buckets: an end at which the segment ends is moved to where a bucket ends, so that
-    whole runs are read without edges."""
-    ends = {s.pk: (s.first_step, s.last_step) for s in found}
-    top = grid.width(grid.TOP)
-    ranges = []
-    for part in parts:
-        first, last = ends[part.segment_id]
-        low = part.low // top * top if first is not None and part.low <= first else part.low
-        high = part.high // top * top + top - 1 if last is not None and part.high >= last else part.high
-        ranges.append(Range(part.segment_id, part.attempt, low, high))
-    return ranges
+    tops = {segment.pk: tuple(segment.tops) for segment in found}
+    return [Range(*part, tops[part.segment_id]) for part in parts]
 
 
-def _level(parts: Sequence[clip.Part], total: int, points: int) -> int:
-    """The smallest level whose points fit."""
-    if total <= points:
-        return 0
-    low, high = min(part.low for part in parts), max(part.high for part in parts)
-    ranges = [Range(*part) for part in parts]
-    level = grid.fitting(low, high, points)
-    # Where few of the steps were logged, a finer level may still fit; where all were, the sum says that it cannot.
-    while level > 1 and total <= points * grid.width(level - 1) and tables.filled(ranges, level - 1) <= points:
-        level -= 1
-    return level
-
-
-def _thinned(line: list[Cell], points: int) -> list[Cell]:
-    """Neighbours joined until there are no more than `points`; only needed beyond the highest level."""
-    while len(line) > points:
-        pairs = (line[i : i + 2] for i in range(0, len(line), 2))
-        line = [join(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
-    return line
+def _points(line: Buckets) -> list[Point]:
+    cells = line.cells
+    steps, last, low, high = (cells[name].tolist() for name in ("step", "last", "low", "high"))
+    if not len(line.odd):
+        return list(zip(steps, last, low, high, strict=True))
+    return [
+        (step, block.value(value), *((smallest, largest) if count else (None, None)))
+        for step, value, smallest, largest, count in zip(steps, last, low, high, cells["count"].tolist(), strict=True)
+    ]

@@ -118,6 +118,8 @@ class NewRunForm(forms.Form):
     dataset = forms.ChoiceField(label=gettext_lazy("Dataset"), required=False)
     name = forms.CharField(label=gettext_lazy("Name"), required=False, max_length=200)
     host = forms.ChoiceField(label=gettext_lazy("Host"), required=False)
+    step = forms.IntegerField(min_value=0, required=False, widget=forms.HiddenInput)
+    """Of the run that is made once more: the checkpoint to begin from."""
 
     def __init__(
         self,

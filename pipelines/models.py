@@ -1,6 +1,7 @@
 """Recipes, and the pipelines that run them. A run of one recipe is a pipeline of one stage."""
 
 import uuid
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -113,6 +114,11 @@ class Pipeline(models.Model):
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     started_at = models.DateTimeField(_("started"), null=True, blank=True)
     completed_at = models.DateTimeField(_("completed"), null=True, blank=True)
+    # What was asked for stands, whatever the stages do meanwhile: one that ended just before leaves no other trace.
+    cancel_asked_at = models.DateTimeField(_("cancelling asked for"), null=True, blank=True)
+    idle_s = models.FloatField(
+        _("seconds at rest"), default=0.0, help_text=_("Between an end and the retry by hand that followed it.")
+    )
 
     class Meta:
         ordering: ClassVar = ["-created_at"]
@@ -120,6 +126,11 @@ class Pipeline(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def counted_from(self) -> datetime | None:
+        """Where its duration begins: the start, later by the time that it lay ended before somebody retried it."""
+        return None if self.started_at is None else self.started_at + timedelta(seconds=self.idle_s)
 
 
 class Stage(models.Model):
@@ -267,6 +278,18 @@ class Job(models.Model):
     final_step = models.BigIntegerField(_("final step"), null=True, blank=True)
     health_score = models.PositiveSmallIntegerField(_("health"), null=True, blank=True)
     checkpoints = models.JSONField(_("checkpoints"), default=list, blank=True)
+    forked_from = models.ForeignKey(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="forks",
+        verbose_name=_("began from the run"),
+    )
+    forked_step = models.PositiveBigIntegerField(_("began from step"), null=True, blank=True)
+    forked_path = models.CharField(
+        _("began from"), max_length=1000, blank=True, help_text=_("The checkpoint's folder, on its host.")
+    )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     class Meta:

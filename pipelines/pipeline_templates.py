@@ -35,6 +35,26 @@ def _sft(recipe: str, base_model: str) -> tuple[StageSpec, ...]:
     )
 
 
+def _learned(recipe: str, dataset: str) -> tuple[StageSpec, ...]:
+    """Data made ready, a model trained on it, asked, and cleaned up after."""
+    return (
+        StageSpec("preprocess", "preprocess_dataset", {"dataset": dataset, "output": f"{dataset}-ready"}),
+        StageSpec(
+            "train",
+            "train_model",
+            {"recipe": recipe, "dataset": "{{ stages.preprocess.result.dataset_version }}"},
+            ("preprocess",),
+        ),
+        StageSpec(
+            "evaluate",
+            "run_evaluation",
+            {"suite": "arithmetic-eval", "extract": "last_number", "of": "train"},
+            ("train",),
+        ),
+        StageSpec("clean-up", "cleanup_checkpoints", {"of": "train", "keep_last": 1}, ("evaluate",)),
+    )
+
+
 TINY_SFT: Final = PipelineTemplate(
     slug="tiny-sft-pipeline",
     name=gettext_noop("Tiny SFT, from data to score"),
@@ -55,7 +75,18 @@ SMOLLM2_SFT: Final = PipelineTemplate(
     stages=_sft("smollm2-sft", "builtin:smollm2-135m"),
 )
 
-TEMPLATES: Final = (TINY_SFT, SMOLLM2_SFT)
+TINY_DPO: Final = PipelineTemplate(
+    slug="tiny-dpo-pipeline",
+    name=gettext_noop("Tiny DPO, from pairs to score"),
+    description=gettext_noop(
+        "Makes pairs ready, teaches a Llama of a few million parameters to prefer sums worked out to sums guessed, "
+        "asks it sums, and keeps its last checkpoint. A minute or two on two cores; so small a model hardly learns to "
+        "add."
+    ),
+    stages=_learned("tiny-dpo", "arithmetic-pairs"),
+)
+
+TEMPLATES: Final = (TINY_SFT, SMOLLM2_SFT, TINY_DPO)
 
 
 def template(slug: str) -> PipelineTemplate | None:

@@ -85,7 +85,7 @@ def jobs_for(user: Person) -> QuerySet[Job]:
         .select_related(
             "stage__pipeline", "stage__host", "stream", "recipe_revision__recipe", "dataset_version__dataset"
         )
-        .prefetch_related(_attempts("stage__attempts"), "stream__segments")
+        .prefetch_related(_attempts("stage__attempts"), "stream__segments", "forks")
     )
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 import dramatiq
 
 from environments.models import Host
+from monitoring.services.tidy import tidy
 from pipelines.messages import send_dispatch, send_maintenance, send_observe, send_observe_stages
 from pipelines.models import Attempt
 from pipelines.services import cancel, dispatch, integrity, launch, observe
@@ -53,8 +54,9 @@ def observe_stages(stage_ids: list[str]) -> None:
 
 @dramatiq.actor(queue_name=MAINTENANCE, time_limit=120_000, **_ONCE)
 def maintain() -> None:
-    """Check that what the database says of pipelines fits together, repair what does not, forget what is old."""
+    """Check that what the database says of pipelines fits together, repair what does not, tidy up what is old."""
     integrity.check()
+    tidy()
     idempotency.forget_old()
 
 

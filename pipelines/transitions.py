@@ -89,29 +89,31 @@ class Moves:
         attempts: Mapping[UUID, int],
         *steps: "Step",
         before: StageStatus | None = None,
-        held: Collection[UUID] | None = None,
         **fields: Any,
     ) -> None:
-        """Take stages (id -> attempt) that are in one status through one or more steps.
+        """Take stages of this pipeline (id -> attempt) that are in one status through one or more steps.
 
-        `before` is that status, where the first step has more than one source. `held` fences, as `attempt` does for
-        one stage: the ids of the attempts, which must be open still. Several steps are one UPDATE, and a Transition
-        row each. Raises MovedMeanwhile, and the caller's transaction must not go on then.
+        `before` is that status, where the first step has more than one source. Several steps are one UPDATE, and a
+        Transition row each. Raises MovedMeanwhile, and the caller's transaction must not go on then.
         """
         if before is None:
             (before,) = STAGE_MOVES[steps[0].event].sources
         changes: dict[str, Any] = {}
         for step in steps:
             changes |= _changes(step.event, fields)
-        found = Stage.objects.filter(pk__in=list(attempts), pipeline=self.pipeline, status=before)
-        if held is not None:
-            found = found.filter(pk__in=Attempt.objects.filter(pk__in=held, outcome="").values("stage_id"))
+        found = Stage.objects.filter(pk__in=list(attempts), status=before)
         if found.update(**changes) != len(attempts):
             raise MovedMeanwhile(f"{steps[0].event} of {len(attempts)} stages")
         for step in steps:
             for stage_id, attempt in attempts.items():
                 self._note(before, STAGE_MOVES[step.event].target, stage_id, attempt or None, step.actor, step.reason)
             before = STAGE_MOVES[step.event].target
+
+    def attempts(self, ids: Collection[UUID], **fields: Any) -> None:
+        """Write into attempts whose stages move with it, and fence that: all have to be open still, or it raises
+        MovedMeanwhile, as `stages` does."""
+        if Attempt.objects.filter(pk__in=ids, outcome="").update(**fields) != len(ids):
+            raise MovedMeanwhile(f"{len(ids)} attempts")
 
     def whole(self, event: PipelineEvent, *, actor: str, reason: str = "", **fields: Any) -> bool:
         """Apply `event` to the pipeline itself; False when its status does not allow it (any more)."""
@@ -122,7 +124,9 @@ class Moves:
         if move.target is PipelineStatus.RUNNING and self.pipeline.started_at is None:
             changes.setdefault("started_at", now)
         if event is PipelineEvent.REOPEN:
-            changes |= {"completed_at": None, "error_message": ""}
+            ended = self.pipeline.completed_at or now
+            idle_s = self.pipeline.idle_s + max(0.0, (now - ended).total_seconds())
+            changes |= {"completed_at": None, "error_message": "", "idle_s": idle_s}
         if move.target in PIPELINE_TERMINAL:
             changes.setdefault("completed_at", now)
         before = self.pipeline.status

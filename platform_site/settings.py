@@ -43,6 +43,10 @@ FERNET_KEYS: list[str] = env.read("ANNEAL_FERNET_KEYS", [], environ.fernet_keys)
 
 FROZEN_AFTER_S: float = env.read("ANNEAL_FROZEN_AFTER_S", 1800.0, environ.seconds)
 """A run whose process has been stopped by a signal for so long is given up; 0: never."""
+METRICS_PACK_AFTER_S: float = env.read("ANNEAL_METRICS_PACK_AFTER_S", 3600.0, environ.seconds)
+"""Metrics that nothing was read of for so long are packed to their last step."""
+METRICS_KEEP_S: float = env.read("ANNEAL_METRICS_KEEP_S", 0.0, environ.seconds)
+"""Metrics that nothing was read of for so long are forgotten, but for the last values; 0: never."""
 
 # --- Web --------------------------------------------------------------------------------------------------
 

@@ -1,32 +1,33 @@
 """Bring what the trainer wrote into the database: only new bytes, whole lines, each exactly once.
 
-The file is read outside any transaction. Rows, buckets, offset and the stream's version then commit together,
-and only if the segment still stands where the reading began (offset and generation are compared and set): of two
-syncs at the same time one wins each batch, and the other goes on from there.
+The file is read outside any transaction. Steps, what is made of them, offset and the stream's version then commit
+together, and only if the segment still stands where the reading began (offset and generation are compared and set):
+of two syncs at the same time one wins each batch, and the other goes on from there.
 """
 
-import hashlib
+import gc
 import json
 import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, OuterRef, Subquery
+from django.db.models import F
 from django.utils import timezone
 
 from environments.transports import Transport
-from monitoring.models import BadLine, MetricRow, Segment, Stream
-from monitoring.store import lines, tables
+from monitoring.models import BadLine, Segment, Stream
+from monitoring.readers.metrics import MetricsFile, NotAFile, Replaced
+from monitoring.services import key_metrics
+from monitoring.store import lines, writing
+from monitoring.store.writing import Shelf
 from platform_site.common import live
 
 logger = logging.getLogger(__name__)
 
-TAIL: Final = 2048
-"""Bytes before the offset that are read again, to see that the file is still the one we know."""
-READ: Final = lines.MAX_LINE + 4096
-"""Bytes of one batch: room for the longest line, so that a longer one shows."""
 MOST_BATCHES: Final = 4096
 MOST_BAD_KEPT: Final = 100
 STATUS_LIMIT: Final = 65_536
@@ -53,8 +54,6 @@ class _Place:
     generation: int
     fingerprint: str
     skip_from: int | None
-    first_step: int | None
-    last_step: int | None
 
 
 def open_segment(stream_id: UUID, *, attempt: int, path: str, resumed_from: int | None = None) -> Segment:
@@ -78,6 +77,7 @@ def open_segment(stream_id: UUID, *, attempt: int, path: str, resumed_from: int 
             pace_s=None,
             updated_at=timezone.now(),
         )
+        key_metrics.renew(stream_id, stream.names)
         _announce(stream_id, version)
     return segment
 
@@ -118,38 +118,32 @@ def _sync_segment(segment: Segment, transport: Transport) -> tuple[int, int, int
     new_steps = bad_lines = 0
     place = _place_of(segment)
     start = place.offset
+    file = MetricsFile(transport, segment.path)
     for _ in range(MOST_BATCHES):
-        found = transport.stat(segment.path)
-        if found is None:
-            break
-        if not found.is_file:
+        try:
+            portion = file.read(place.offset, place.fingerprint)
+        except NotAFile:
             _warn(segment.stream_id, {"code": "not_a_file", "path": segment.path})
             break
-        tail = _tail_length(place.fingerprint)
-        try:
-            data = transport.read(segment.path, place.offset - tail, tail + READ)
-        except FileNotFoundError:
-            break
-        if found.size < place.offset or not _same_file(place.fingerprint, found.inode, data[:tail]):
-            # Cut, replaced or rotated: a new generation, read from the start. What it repeats changes nothing.
+        except Replaced:
+            # A new generation, read from the start. What it repeats changes nothing.
             new_place = replace(place, offset=0, generation=place.generation + 1, fingerprint="", skip_from=None)
             place = new_place if _move(segment.pk, place, new_place) else _fresh(segment)
             logger.warning("Job %s: %s was replaced or cut; reading it anew", segment.stream_id, segment.path)
             continue
-        parsed = lines.parse(data[tail:], place.offset, place.skip_from)
-        if not parsed.consumed:
+        if portion is None:
             break
-        end = tail + parsed.consumed
-        steps = lines.merge(parsed.lines)
-        after = replace(
-            place,
-            offset=place.offset + parsed.consumed,
-            fingerprint=_fingerprint(found.inode, data[max(0, end - TAIL) : end]),
-            skip_from=parsed.skip_from,
-            first_step=min((*steps, *_given(place.first_step)), default=None),
-            last_step=max((*steps, *_given(place.last_step)), default=None),
-        )
-        new = _commit(segment, place, after, parsed, steps)
+        with _collector_at_rest():
+            parsed = lines.parse(portion.data, place.offset, place.skip_from)
+            if not parsed.consumed:
+                break
+            after = replace(
+                place,
+                offset=place.offset + parsed.consumed,
+                fingerprint=portion.fingerprint(parsed.consumed),
+                skip_from=parsed.skip_from,
+            )
+            new = _commit(segment, place, after, parsed, lines.merge(parsed.lines))
         if new is None:
             place = _fresh(segment)
             start = place.offset
@@ -157,9 +151,22 @@ def _sync_segment(segment: Segment, transport: Transport) -> tuple[int, int, int
         new_steps += new
         bad_lines += len(parsed.bad)
         place = after
-        if len(data) < tail + READ:
+        if not portion.more:
             break
     return new_steps, bad_lines, start, place.offset
+
+
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """A portion has up to ten thousand steps, none of them in a cycle: looking through them, and all of Django, again
+    and again took a third of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _commit(
@@ -173,23 +180,30 @@ def _commit(
             _keep_bad(segment.pk, after.generation, parsed.bad)
         if not steps and not parsed.dropped:
             return 0
-        stream = _locked(segment.stream_id)
+        stream = Stream.objects.select_for_update().get(pk=segment.stream_id)
+        *_, latest = every = list(Segment.objects.filter(stream_id=stream.pk).order_by("attempt"))
+        segment = next(one for one in every if one.pk == segment.pk)
+        version = stream.version + 1
         names, refused = lines.admit(steps, stream.names)
         warnings = _with_warnings(stream.warnings, refused, parsed.dropped)
-        written = tables.write(segment.pk, steps, stream.version + 1)
+        written = writing.write(writing.shelf_of(segment), steps, version)
         if not written.changed and warnings == stream.warnings:
             return 0
-        version = stream.version + 1
+        ordered = [steps[step] for step in sorted(steps)]
+        is_latest = segment is latest
+        _keep_shelf(segment, written.shelf, ordered)
         changes: dict[str, Any] = {
             "version": version,
             "names": names,
             "warnings": warnings,
             "updated_at": timezone.now(),
         }
-        if segment.attempt == stream.latest_attempt:
-            changes["last_step"] = after.last_step if after.last_step is not None else segment.resumed_from
-            changes["pace_s"] = _pace_s(segment.pk)
-        for _, step in sorted(steps.items()):
+        if written.rebased is not None:
+            changes["rebased_version"] = max(written.rebased, stream.rebased_version)
+        if is_latest:
+            changes["last_step"] = segment.last_step if segment.last_step is not None else segment.resumed_from
+            changes["pace_s"] = _pace_s(segment)
+        for step in ordered:
             if step.anomaly is not None:
                 changes |= {
                     "has_anomaly": True,
@@ -198,8 +212,37 @@ def _commit(
                     "anomaly_step": step.step,
                 }
         Stream.objects.filter(pk=stream.pk).update(**changes)
+        _steps_are_known(stream, segment, ordered, names, of_latest=is_latest)
         _announce(stream.pk, version)
     return written.new
+
+
+def _steps_are_known(
+    stream: Stream, segment: Segment, steps: Sequence[lines.Step], names: Sequence[str], *, of_latest: bool
+) -> None:
+    """What else is made of new steps (ascending, with their values) is made here, in the transaction that brought
+    them. `of_latest`: they are of the latest attempt."""
+    if of_latest:
+        key_metrics.extend(stream.pk, names, steps)
+    else:
+        key_metrics.renew(stream.pk, names)
+
+
+def _keep_shelf(segment: Segment, shelf: Shelf, steps: Sequence[lines.Step]) -> None:
+    """Where the segment now stands in the store, and when its first and last step were."""
+    if steps and (segment.first_step is None or steps[0].step <= segment.first_step):
+        segment.first_step, segment.first_time = steps[0].step, _given(steps[0].time, segment.first_time)
+    if steps and (segment.last_step is None or steps[-1].step >= segment.last_step):
+        segment.last_step, segment.last_time = steps[-1].step, _given(steps[-1].time, segment.last_time)
+    segment.rows, segment.unpacked, segment.small, segment.tops = (
+        shelf.rows,
+        shelf.unpacked,
+        shelf.small,
+        list(shelf.tops),
+    )
+    segment.save(
+        update_fields=["first_step", "first_time", "last_step", "last_time", "rows", "unpacked", "small", "tops"]
+    )
 
 
 def _move(segment_id: int, before: _Place, after: _Place) -> bool:
@@ -210,27 +253,19 @@ def _move(segment_id: int, before: _Place, after: _Place) -> bool:
             generation=after.generation,
             fingerprint=after.fingerprint,
             skip_from=after.skip_from,
-            first_step=after.first_step,
-            last_step=after.last_step,
         )
         == 1
     )
 
 
-def _pace_s(segment_id: int) -> float | None:
+def _pace_s(segment: Segment) -> float | None:
     """From the first step to the last by the trainer's clock; None before the second step."""
-    rows = MetricRow.objects.filter(segment_id=segment_id).values_list("step", "time")
-    first, last = rows.order_by("step").first(), rows.order_by("-step").first()
-    if first is None or last is None or first[0] == last[0] or first[1] is None or last[1] is None:
+    if segment.first_time is None or segment.last_time is None or segment.last_step == segment.first_step:
         return None
-    pace = (last[1] - first[1]) / (last[0] - first[0])
-    return float(pace) if pace > 0 else None
-
-
-def _locked(stream_id: UUID) -> Any:
-    """The stream, held until the transaction ends, with the number of its `latest_attempt`."""
-    latest = Segment.objects.filter(stream_id=OuterRef("pk")).order_by("-attempt").values("attempt")[:1]
-    return Stream.objects.select_for_update().annotate(latest_attempt=Subquery(latest)).get(pk=stream_id)
+    assert segment.first_step is not None
+    assert segment.last_step is not None
+    pace = (segment.last_time - segment.first_time) / (segment.last_step - segment.first_step)
+    return pace if pace > 0 else None
 
 
 def _keep_bad(segment_id: int, generation: int, bad: list[lines.Bad]) -> None:
@@ -307,36 +342,13 @@ def _announce(stream_id: UUID, version: int) -> None:
 
 
 def _place_of(segment: Segment) -> _Place:
-    return _Place(
-        segment.offset,
-        segment.generation,
-        segment.fingerprint,
-        segment.skip_from,
-        segment.first_step,
-        segment.last_step,
-    )
+    return _Place(segment.offset, segment.generation, segment.fingerprint, segment.skip_from)
 
 
-def _given(step: int | None) -> tuple[int, ...]:
-    return () if step is None else (step,)
+def _given(time: float | None, known: float | None) -> float | None:
+    return known if time is None else time
 
 
 def _fresh(segment: Segment) -> _Place:
     """Another sync was first: go on from where it brought the segment."""
     return _place_of(Segment.objects.get(pk=segment.pk))
-
-
-def _fingerprint(inode: int, tail: bytes) -> str:
-    return f"{inode}:{len(tail)}:{hashlib.sha256(tail).hexdigest()[:40]}"
-
-
-def _tail_length(fingerprint: str) -> int:
-    return int(fingerprint.split(":")[1]) if fingerprint else 0
-
-
-def _same_file(fingerprint: str, inode: int, tail: bytes) -> bool:
-    """Whether the bytes before the offset are those that were read. The same bytes under a new inode are a copy
-    put in the file's place, and the reading goes on; other bytes are another file, whatever its inode."""
-    if not fingerprint:
-        return True
-    return fingerprint.split(":", 1)[1] == _fingerprint(inode, tail).split(":", 1)[1]

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -83,7 +84,7 @@ def parse(data: bytes, offset: int = 0, skip_from: int | None = None) -> Parsed:
             found.bad.append(_too_long(line, offset + position))
         elif line and not line.isspace():
             try:
-                found.lines.append(parse_line(line, found.dropped))
+                found.lines.append(_usual(line) or parse_line(line, found.dropped))
             except Unusable as error:
                 found.bad.append(Bad(offset + position, str(error), _excerpt(line)))
         position = end + 1
@@ -92,6 +93,20 @@ def parse(data: bytes, offset: int = 0, skip_from: int | None = None) -> Parsed:
         found.skip_from, position = offset + position, len(data)
     found.consumed = position
     return found
+
+
+def _usual(line: bytes) -> Step | None:
+    """The step of a line that has nothing unusual: nearly all of them, in a third of the time."""
+    try:
+        body = orjson.loads(line)
+        step, time, metrics = body["step"], body["time"], body["metrics"]
+        # orjson gives finite numbers of 64 bits alone; adding them up is the quickest way to see that all are some.
+        sum(metrics.values())
+        if type(step) is int and 0 <= step <= MAX_STEP and type(time) is float and len(body) == 4 and body["v"] == 1:
+            return Step(step, time, metrics) if _are_names(tuple(metrics)) else None
+    except (TypeError, KeyError, AttributeError, orjson.JSONDecodeError):
+        pass
+    return None
 
 
 def parse_line(line: bytes, dropped: set[str]) -> Step:
@@ -111,7 +126,7 @@ def parse_line(line: bytes, dropped: set[str]) -> Step:
     values: dict[str, Value] = {}
     for name, raw in metrics.items():
         value = _value(raw)
-        if value is None or not name or len(name) > MAX_NAME or not name.isprintable():
+        if value is None or not _is_name(name):
             dropped.add(_plain(name, 60))
         else:
             values[name] = value
@@ -124,11 +139,14 @@ def merge(lines: Iterable[Step]) -> dict[int, Step]:
     for line in lines:
         known = steps.get(line.step)
         if known is None:
-            steps[line.step] = Step(line.step, line.time, dict(line.values), line.anomaly)
+            steps[line.step] = line
             continue
-        known.values.update(line.values)
-        known.time = line.time if line.time is not None else known.time
-        known.anomaly = line.anomaly or known.anomaly
+        steps[line.step] = Step(
+            line.step,
+            line.time if line.time is not None else known.time,
+            known.values | line.values,
+            line.anomaly or known.anomaly,
+        )
     return steps
 
 
@@ -140,8 +158,9 @@ def admit(steps: dict[int, Step], known: Iterable[str]) -> tuple[list[str], int]
     names = set(known)
     refused: set[str] = set()
     for step in steps.values():
-        new = step.values.keys() - names
-        for name in sorted(new):
+        if step.values.keys() <= names:
+            continue
+        for name in sorted(step.values.keys() - names):
             if len(names) < MAX_NAMES:
                 names.add(name)
             else:
@@ -169,6 +188,16 @@ def _load(line: bytes) -> Any:
         raise Unusable("nested too deeply") from None
     except ValueError as error:
         raise Unusable(f"not JSON: {error}"[:200]) from None
+
+
+def _is_name(name: str) -> bool:
+    return bool(name) and len(name) <= MAX_NAME and name.isprintable()
+
+
+@lru_cache(maxsize=16)
+def _are_names(names: tuple[str, ...]) -> bool:
+    """Of a trainer's lines nearly all have the same metrics."""
+    return all(map(_is_name, names))
 
 
 def _value(raw: object) -> Value | None:

@@ -1,6 +1,5 @@
 """Runs: start, list, look, cancel, run again."""
 
-from typing import Any
 from uuid import UUID
 
 import django_filters
@@ -34,6 +33,11 @@ class JobFilter(StrictFilterSet):
     recipe = django_filters.CharFilter(field_name="recipe_revision__recipe__slug")
 
 
+class FromCheckpoint(StrictSerializer):
+    job = serializers.UUIDField(help_text="A run that has ended.")
+    step = serializers.IntegerField(min_value=0, help_text="The step of one of its checkpoints.")
+
+
 class NewJob(StrictSerializer):
     recipe = serializers.CharField(max_length=80, help_text="A recipe's slug, or slug@revision.")
     dataset = serializers.CharField(max_length=80, required=False, allow_null=True, help_text="slug or slug@version.")
@@ -42,6 +46,7 @@ class NewJob(StrictSerializer):
         child=serializers.JSONField(allow_null=True), required=False, help_text="Dotted key of the trainer -> value."
     )
     name = serializers.CharField(max_length=200, required=False, allow_blank=True)
+    from_checkpoint = FromCheckpoint(required=False, allow_null=True, help_text="Where the run begins.")
 
 
 class Rerun(StrictSerializer):
@@ -50,6 +55,7 @@ class Rerun(StrictSerializer):
         required=False,
         help_text="On top of the run's own; null drops one.",
     )
+    from_checkpoint = FromCheckpoint(required=False, allow_null=True, help_text="Where the run begins.")
 
 
 class Jobs(ApiListView):
@@ -109,8 +115,7 @@ class JobRerun(ApiView):
     def post(self, request: Request, job_id: UUID) -> Response:
         wanted = Rerun(data=request.data)
         wanted.is_valid(raise_exception=True)
-        overrides: dict[str, Any] | None = wanted.validated_data.get("overrides")
-        job = rerun_job(user=request.user, job=job_for(request.user, job_id), overrides=overrides)  # type: ignore[arg-type]
+        job = rerun_job(user=signed_in(request), job=job_for(request.user, job_id), **wanted.validated_data)
         return Response(JobShape(job_for(request.user, job.id)).data, status=status.HTTP_201_CREATED)
 
 

@@ -12,6 +12,12 @@ from pipelines.selectors import duration_s, pipeline_progress, stage_progress, t
 from pipelines.states import PipelineStatus, StageStatus
 
 STAGE_STATUSES = [(status.value, status.value) for status in StageStatus]
+FORKED_FROM = {
+    "type": "object",
+    "nullable": True,
+    "properties": {"job": {"type": "string", "format": "uuid"}, "step": {"type": "integer"}},
+    "required": ["job", "step"],
+}
 PIPELINE_STATUSES = [(status.value, status.value) for status in PipelineStatus]
 
 
@@ -61,6 +67,8 @@ class JobShape(serializers.ModelSerializer[Job]):
     eta_s = serializers.SerializerMethodField()
     pipeline = serializers.UUIDField(source="stage.pipeline_id", read_only=True)
     stage = serializers.CharField(source="stage.name", read_only=True)
+    forked_from = serializers.SerializerMethodField()
+    forks: Any = serializers.PrimaryKeyRelatedField(many=True, read_only=True)
 
     class Meta:
         model = Job
@@ -70,9 +78,14 @@ class JobShape(serializers.ModelSerializer[Job]):
             "target_step",
             "last_step", "final_metrics", "final_step", "metrics_last_offset", "has_anomaly", "anomaly_type",
             "anomaly_message", "health_score", "error_message", "waiting_for", "progress", "eta_s", "checkpoints",
-            "pipeline", "stage",
+            "pipeline", "stage", "forked_from", "forks",
         ]  # fmt: skip
         read_only_fields = fields
+
+    @extend_schema_field(FORKED_FROM)
+    def get_forked_from(self, job: Job) -> dict[str, Any] | None:
+        """The checkpoint that the run began from."""
+        return {"job": str(job.forked_from_id), "step": job.forked_step} if job.forked_from_id else None
 
     def get_dataset_version(self, job: Job) -> str | None:
         version = job.dataset_version
@@ -202,7 +215,7 @@ class PipelineShape(serializers.ModelSerializer[Pipeline]):
         return None
 
     def get_duration_s(self, pipeline: Pipeline) -> float | None:
-        return duration_s(pipeline.started_at, pipeline.completed_at)
+        return duration_s(pipeline.counted_from, pipeline.completed_at)
 
 
 class PipelineStatusShape(PipelineShape):

@@ -14,6 +14,7 @@ from environments.transports import for_host
 from monitoring import selectors as monitoring
 from pipelines.models import Attempt, Job, Stage
 from pipelines.retention import Checkpoint, staying
+from pipelines.states import STAGE_TERMINAL
 from pipelines.templating import references
 from platform_runtime.pruning import Found
 from platform_site.common.errors import Invalid
@@ -185,12 +186,15 @@ def _staying(training: Stage, held: Sequence[Held], params: dict[str, Any]) -> s
         )
     # What an attempt that still runs went on from, it may have to read again.
     begun_at = Attempt.objects.filter(stage=training, outcome="").values_list("resumed_from_step", flat=True)
+    # What other runs are to begin from, until they have ended: a retry may begin there again.
+    forks = Job.objects.filter(forked_from=training.pk).exclude(stage__status__in=STAGE_TERMINAL)
+    needed = {*begun_at, *forks.values_list("forked_step", flat=True)} - {None}
     stays = staying(
         [Checkpoint(one.attempt, one.step, one.ok, values.get(_key(one))) for one in found],
         keep_last=params["keep_last"],
         keep_best=keep_best,
         mode=params.get("mode", "min"),
-        needed=[step for step in begun_at if step is not None],
+        needed=[step for step in needed if step is not None],
     )
     return {(one.attempt, one.step) for one in stays}
 

@@ -23,7 +23,7 @@ from pipelines.recipes.compiler import compile_recipe
 from pipelines.recipes.spec import Place, RecipeError
 from pipelines.recipes.trainers import trainer_of
 from pipelines.recipes.validate import resources_of
-from pipelines.services import find
+from pipelines.services import find, fork
 from pipelines.services.recipes import reference, refusal
 from pipelines.templating import references
 from platform_runtime.contract import Command
@@ -38,11 +38,12 @@ from .logs import last_error, tail
 STOP_GRACE_S = 15.0
 
 
-PARAMS: Final = frozenset({"recipe", "dataset", "host", "overrides"})
+PARAMS: Final = frozenset({"recipe", "dataset", "host", "overrides", fork.PARAM})
 
 
 class TrainModel(RunnerKind):
-    """`{recipe, dataset?, host?, overrides?}`. The dataset may be a reference to what an earlier stage made."""
+    """`{recipe, dataset?, host?, overrides?, from_checkpoint?}`. The dataset may be a reference to what an earlier
+    stage made. `from_checkpoint` is `{job, step}`: the run begins with that checkpoint of another, on its host."""
 
     name: ClassVar[str] = "train_model"
     queue: ClassVar[str] = TRAINING
@@ -63,7 +64,10 @@ class TrainModel(RunnerKind):
             revision = find.revision(user, str(params.get("recipe") or ""))
             version = None if references(params) else find.dataset_version(user, params.get("dataset"), revision)
             find.refuse_unsound(user, revision, version, _overrides(params))
-            find.refuse_without_environment(user, find.host(user, params.get("host")))
+            begun = fork.origin(user, params.get(fork.PARAM))
+            if begun is not None:
+                fork.refuse_unfit(begun, revision, version, _overrides(params), params.get("host"))
+            find.refuse_without_environment(user, begun.host if begun else find.host(user, params.get("host")))
         except PlatformError as error:
             found |= {name: " ".join(told) for name, told in error.fields.items()} or {"recipe": error.message}
         return found
@@ -78,8 +82,11 @@ class TrainModel(RunnerKind):
         stage.params = {**stage.params, "recipe": f"{revision.recipe.slug}@{revision.number}"}
         if version is not None:
             stage.params["dataset"] = f"{version.dataset.slug}@{version.number}"
+        begun = fork.origin(user, stage.params.get(fork.PARAM))
+        if begun is not None:
+            stage.host = begun.host
         asking.keep(stage, resources_of(spec_of(revision).merged(_known(_overrides(stage.params)))))
-        stage.save(update_fields=["params", *asking.FIELDS])
+        stage.save(update_fields=["params", "host", *asking.FIELDS])
         project = stage.pipeline.project
         stream, _made = Stream.objects.get_or_create(id=stage.id, defaults={"project": project})
         Job.objects.update_or_create(
@@ -92,6 +99,9 @@ class TrainModel(RunnerKind):
                 "recipe_revision": revision,
                 "dataset_version": version,
                 "overrides": _overrides(stage.params),
+                "forked_from": begun.job if begun else None,
+                "forked_step": begun.step if begun else None,
+                "forked_path": begun.path if begun else "",
             },
         )
 
@@ -108,10 +118,11 @@ class TrainModel(RunnerKind):
         if job.dataset_version is None:
             raise Invalid(_("The run has no dataset."), fields={"dataset": _("missing")})
         folder = run_folder(attempt)
-        resume_from = _resume(attempt, transport)
+        resume_from = _resume(attempt, job, transport)
+        first = fork.first_settings(job) if resume_from and resume_from == job.forked_path else {}
         try:
             compiled = compile_recipe(
-                spec_of(job.recipe_revision).merged(job.overrides),
+                spec_of(job.recipe_revision).merged(job.overrides).merged(first),
                 replace(reference(job.dataset_version), path=path_on(attempt.host, job.dataset_version, transport)),
                 Place(
                     python=environment.python,
@@ -127,6 +138,11 @@ class TrainModel(RunnerKind):
             )
         except RecipeError as error:
             raise refusal(error.problems, job.overrides) from error
+        if compiled.target_step is not None and (attempt.resumed_from_step or 0) >= compiled.target_step:
+            raise Invalid(
+                _("The run would begin at step %(step)s and ends at %(target)s: there is nothing left to train.")
+                % {"step": attempt.resumed_from_step, "target": compiled.target_step}
+            )
         open_segment(stage.id, attempt=attempt.number, path=folder.metrics, resumed_from=attempt.resumed_from_step)
         transport.write(folder.config, compiled.config_yaml.encode())
         Job.objects.filter(pk=job.pk).update(
@@ -225,7 +241,11 @@ def _known(overrides: dict[str, Any]) -> dict[str, Any]:
 def _job_with(stage: Stage, params: dict[str, Any]) -> Job:
     """The stage's job, with the dataset and overrides that became known when the stages before it ended."""
     job = Job.objects.select_related(
-        "recipe_revision__recipe", "recipe_revision__dataset", "dataset_version__dataset", "stage__pipeline__created_by"
+        "recipe_revision__recipe",
+        "recipe_revision__dataset",
+        "dataset_version__dataset",
+        "stage__pipeline__created_by",
+        "forked_from__recipe_revision__recipe",
     ).get(stage=stage)
     if references(stage.params):
         user = job.stage.pipeline.created_by
@@ -234,12 +254,15 @@ def _job_with(stage: Stage, params: dict[str, Any]) -> Job:
         job.dataset_version = find.dataset_version(user, params.get("dataset"), job.recipe_revision)
         job.overrides = _overrides(params)
         find.refuse_unsound(user, job.recipe_revision, job.dataset_version, job.overrides)
+        if (begun := fork.origin(user, params.get(fork.PARAM))) is not None:
+            fork.refuse_unfit(begun, job.recipe_revision, job.dataset_version, job.overrides, None)
         job.save(update_fields=["dataset_version", "overrides"])
     return job
 
 
-def _resume(attempt: Attempt, transport: Transport) -> str | None:
-    """The folder of the newest checkpoint that an earlier attempt left whole; None to begin anew.
+def _resume(attempt: Attempt, job: Job, transport: Transport) -> str | None:
+    """The folder of the newest checkpoint that an earlier attempt left whole, else of that which the run was to begin
+    from; None to begin anew. Raises Invalid where that is gone.
 
     The choice is kept with the attempt at the first call, so that every delivery of its message compiles the same.
     """
@@ -249,12 +272,28 @@ def _resume(attempt: Attempt, transport: Transport) -> str | None:
         for other in earlier.order_by("number")
         if (step := transport.last_checkpoint(run_folder(other).checkpoints)) is not None
     }
+    if job.forked_path and job.forked_step is not None and not checkpoints:
+        checkpoints[job.forked_step] = _begin(job, transport)
     chosen = attempt.resumed_from_step
     if chosen is None and checkpoints:
         Attempt.objects.filter(pk=attempt.pk, resumed_from_step=None).update(resumed_from_step=max(checkpoints))
         attempt.refresh_from_db(fields=["resumed_from_step"])
         chosen = attempt.resumed_from_step
     return checkpoints.get(chosen) if chosen is not None else None
+
+
+def _begin(job: Job, transport: Transport) -> str:
+    """Raises Invalid."""
+    above, _sep, name = job.forked_path.rpartition("/")
+    run, _sep, attempt = above.rpartition("/checkpoints/attempt-")
+    found = [one for one in transport.checkpoints(run, [int(attempt)]) if f"global_step_{one.step}" == name]
+    if not found or not found[0].ok:
+        why = found[0].why if found else _("it is no longer there")
+        raise Invalid(
+            _("The checkpoint of step %(step)s that the run was to begin from cannot be loaded: %(why)s")
+            % {"step": job.forked_step, "why": why}
+        )
+    return job.forked_path
 
 
 def _signal_reason(signal: int) -> str:

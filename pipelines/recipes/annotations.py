@@ -21,13 +21,14 @@ _OBJECTS: Final = frozenset({"dict", "Dict", "Mapping", "DictConfig"})
 class Field:
     """A field of a configuration class. `default` is None where it is computed or missing.
 
-    verl overwrites a `runtime` field while it runs (`_mutable_fields`).
+    verl overwrites a `runtime` field while it runs (`_mutable_fields`). `items`: types of what a list holds, if said.
     """
 
     name: str
     type: str
     default: str | int | float | bool | None
     runtime: bool = False
+    items: str = ""
 
 
 def types_of(annotation: ast.expr) -> frozenset[str] | None:
@@ -51,6 +52,17 @@ def types_of(annotation: ast.expr) -> frozenset[str] | None:
         case ast.Subscript(value=ast.Name(id=name) | ast.Attribute(attr=name)):
             return _named(name)
     return None
+
+
+def items_of(annotation: ast.expr) -> frozenset[str]:
+    """The JSON types of what the lists of an annotation hold; empty where it says nothing, or anything goes."""
+    found: set[str] = set()
+    for node in ast.walk(annotation):
+        match node:
+            case ast.Subscript(value=ast.Name(id=name) | ast.Attribute(attr=name), slice=inner) if name in _ARRAYS:
+                for member in inner.elts if isinstance(inner, ast.Tuple) else [inner]:
+                    found |= types_of(member) or set()
+    return frozenset() if "any" in found else frozenset(found)
 
 
 def _kind(value: ast.expr) -> ast.expr:
@@ -95,7 +107,12 @@ def fields_of(package: Path, target: str) -> dict[str, Field]:
                 case ast.AnnAssign(target=ast.Name(id=field_name), annotation=annotation, value=value):
                     types = types_of(annotation)
                     if types is not None and not field_name.startswith("_"):
-                        fields[field_name] = Field(field_name, "|".join(sorted(types)), _literal(value))
+                        fields[field_name] = Field(
+                            field_name,
+                            "|".join(sorted(types)),
+                            _literal(value),
+                            items="|".join(sorted(items_of(annotation))),
+                        )
                 case ast.Assign(targets=[ast.Name(id="_mutable_fields")], value=value):
                     runtime |= {
                         part.value

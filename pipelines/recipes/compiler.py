@@ -28,8 +28,10 @@ def compile_recipe(spec: RecipeSpec, dataset: DatasetRef, place: Place) -> Compi
         raise RecipeError([unknown])
     trainer = trainer_of(spec.algorithm, spec.trainer)
     required = {**({} if place.cuda else trainer.cpu), **trainer.owned(spec, dataset, place)}
-    adjusted = _adjusted(spec.params, required)
-    fitted = spec.merged({key: required[key] for key in adjusted})
+    rules = trainer.rules
+    replaced = {key: new[0] for key, value in spec.params.items() if (new := rules.replacement(key, value))}
+    adjusted = _adjusted(spec.params, {**replaced, **required})
+    fitted = spec.merged({key: used for key, (_asked, used) in adjusted.items()})
     checked = validate.check(fitted, dataset=dataset, gpus=place.processes, admin=True)
     if not checked.valid:
         raise RecipeError(checked.errors)

@@ -37,12 +37,16 @@ class Entry:
     configs: tuple[str, ...]
     unused: tuple[str, ...] = ()
     """Beginnings of keys of the module that say nothing of this algorithm."""
+    groups: Mapping[str, str] = field(default_factory=dict)
+    """Hydra's choices of a file for a group of settings -> the one that is taken without a word."""
 
+
+_SFT_GROUPS: Final = {"engine": "fsdp", "optim": "fsdp", "model": "hf_model"}
 
 ENTRIES: Final[Mapping[str, Entry]] = {
     # verl/trainer/sft_trainer.py, @hydra.main(config_name=…); sft_trainer_ray.py has the same tree.
-    "verl.trainer.sft_trainer": Entry(SFT, ("model.path",), ("sft_trainer_engine",)),
-    "verl.trainer.sft_trainer_ray": Entry(SFT, ("model.path",), ("sft_trainer_engine",)),
+    "verl.trainer.sft_trainer": Entry(SFT, ("model.path",), ("sft_trainer_engine",), groups=_SFT_GROUPS),
+    "verl.trainer.sft_trainer_ray": Entry(SFT, ("model.path",), ("sft_trainer_engine",), groups=_SFT_GROUPS),
     # Until verl 0.7.
     "verl.trainer.fsdp_sft_trainer": Entry(SFT, ("model.path", "model.partial_pretrain"), ("sft_trainer",)),
     # verl/trainer/main_ppo.py
@@ -88,8 +92,11 @@ def read(text: str) -> Imported:
         raise _no_command(script.commands)
     command, module, at = found[0]
     reading = _Reading(ENTRIES[module])
-    for arg in command.args[at:]:
-        reading.take(arg)
+    args = iter(command.args[at:])
+    for arg in args:
+        # `--config-name NAME` in two words.
+        following = next(args, None) if arg.text in _TWO_WORDS else None
+        reading.take(arg, following)
     for other, name, _at in found[1:]:
         reading.tell(other.line, "", OTHER_COMMAND, module=name)
     for other in script.commands:
@@ -110,6 +117,10 @@ OUTSIDE: Final = gettext_noop(
 ENVIRONMENT: Final = gettext_noop("An environment variable is no setting of the trainer: a run gets its own few.")
 OTHER_CONFIG: Final = gettext_noop("Another configuration file is not read: what it sets is missing here.")
 UNUSED: Final = gettext_noop("GRPO has no critic.")
+OWN_GROUP: Final = gettext_noop("It is what the trainer takes anyway.")
+OTHER_GROUP: Final = gettext_noop(
+    "%(value)s in place of %(usual)s cannot be taken over: runs here have %(usual)s, and its settings."
+)
 DELETED: Final = gettext_noop("A setting cannot be taken away: it has the trainer's default.")
 AGAIN: Final = gettext_noop("It is set again further on, and the last one counts.")
 SWEEP: Final = gettext_noop("%(value)s stands for several runs. Give one value.")
@@ -121,6 +132,7 @@ CRITIC: Final = gettext_noop(
     "The advantages are estimated by %(estimator)s, which is PPO with a critic: GRPO is what can be run here."
 )
 
+_TWO_WORDS: Final = frozenset({"--config-name", "--config-path", "--config-dir", "-cn", "-cp", "-cd"})
 _MODULE: Final = re.compile(r"(?:verl|recipe)(?:\.\w+)+")
 _FILE: Final = re.compile(r"(?:.*/)?(verl/trainer/\w+)\.py")
 _OVERRIDE: Final = re.compile(r"(?:\+\+?|~)?[A-Za-z_]\w*(?:[./@]\w+)+=")
@@ -179,10 +191,11 @@ class _Reading:
     def tell(self, line: int, key: str, template: str, **values: object) -> None:
         self.problems.append(Located(line, Problem(key, template, values)))
 
-    def take(self, arg: Arg) -> None:
+    def take(self, arg: Arg, following: Arg | None = None) -> None:
+        """`following`: the value of an option that is a word of its own."""
         text = arg.text
-        if text.startswith("--"):
-            self._flag(arg)
+        if text.startswith("-"):
+            self._flag(arg, following)
             return
         _sign, key, equals, value = _split(text)
         if key in self.entry.model_keys and equals:
@@ -196,6 +209,12 @@ class _Reading:
             self.left_out.append(LeftOut(key, shell.shown(value), arg.line, self.platform[key]))
         elif key.startswith(self.entry.unused):
             self.left_out.append(LeftOut(key, shell.shown(value), arg.line, UNUSED))
+        elif key in self.entry.groups and not value.startswith("{"):
+            usual = self.entry.groups[key]
+            if value == usual:
+                self.left_out.append(LeftOut(key, value, arg.line, OWN_GROUP))
+            else:
+                self.tell(arg.line, key, OTHER_GROUP, value=shell.shown(value), usual=usual)
         elif text.startswith("~"):
             self.left_out.append(LeftOut(key, shell.shown(value), arg.line, DELETED))
         elif not equals:
@@ -214,13 +233,15 @@ class _Reading:
             estimator, arg = self.params.get(ESTIMATOR, ("gae", None))
             if estimator == "gae":
                 self.tell(arg.line if arg else line, ESTIMATOR, CRITIC, estimator=estimator)
+                params.pop(ESTIMATOR, None)
         spec = RecipeSpec("", self.entry.algorithm, VERL, self.base_model, params)
         return Imported(spec, self.name, line, tuple(self.left_out), tuple(self.problems))
 
-    def _flag(self, arg: Arg) -> None:
+    def _flag(self, arg: Arg, following: Arg | None) -> None:
         """An option of Hydra's own, such as --config-name."""
         name, _equals, value = arg.text.partition("=")
-        if name != "--config-name" or value not in self.entry.configs:
+        value = following.text if following is not None else value
+        if name not in ("--config-name", "-cn") or value.removesuffix(".yaml") not in self.entry.configs:
             self.left_out.append(LeftOut(name, shell.shown(value), arg.line, OTHER_CONFIG))
 
     def _note_hints(self, key: str, arg: Arg) -> None:
@@ -240,6 +261,8 @@ class _Reading:
                 self.problems.append(Located(arg.line, problem))
             elif name in self.platform:
                 self.left_out.append(LeftOut(name, shell.shown(str(value)), arg.line, self.platform[name]))
+            elif name != ESTIMATOR and (instead := self._replacement(name, value)) is not None:
+                self.left_out.append(LeftOut(name, shell.shown(str(value)), arg.line, instead))
             elif len(self.params) >= MOST_KEYS:
                 self.tell(arg.line, name, TOO_MANY, limit=MOST_KEYS)
             else:
@@ -247,6 +270,11 @@ class _Reading:
                     old = self.params.pop(name)[1]
                     self.left_out.append(LeftOut(name, shell.shown(_split(old.text)[3]), old.line, AGAIN))
                 self.params[name] = (value, arg)
+
+    def _replacement(self, key: str, value: Json) -> str | None:
+        """Why another value counts in place of this one; the trainer has that without a word."""
+        found = self.trainer.rules.replacement(key, value) if self.trainer is not None else None
+        return found[1] if found is not None else None
 
     def _text(self, arg: Arg) -> str:
         """A value that is text whatever it looks like: 2024 as the name of a run."""

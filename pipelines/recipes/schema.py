@@ -65,7 +65,8 @@ def _walk(package: Path, node: dict[Any, Any], prefix: str, types: Mapping[str, 
 def leaf(key: str, default: Json, declared: annotations.Field | None, types: Mapping[str, str]) -> Leaf:
     """One key of a tree: what is known of it from code, else what its class and its default say."""
     found = set(types[key].split("|")) if key in types else _guessed(default, declared)
-    return Leaf(key=key, type="|".join(sorted(found)), default=default, open="object" in found)
+    items = declared.items if declared is not None and key not in types else ""
+    return Leaf(key=key, type="|".join(sorted(found)), default=default, open="object" in found, items=items)
 
 
 def _guessed(default: Json, declared: annotations.Field | None) -> set[str]:

@@ -27,12 +27,14 @@ class Leaf:
 
     `type` is one or more of boolean, integer, number, string, array, object, null and any, joined by `|`.
     An `open` leaf takes keys below it that the trainer does not list (`model.override_config.num_layers`).
+    `items`: types of what its lists hold, where the trainer says; else it is what the default list holds.
     """
 
     key: str
     type: str
     default: Json
     open: bool = False
+    items: str = ""
 
     @property
     def types(self) -> frozenset[str]:

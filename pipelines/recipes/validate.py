@@ -4,6 +4,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from platform_runtime import models
@@ -28,6 +29,14 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
     "save_steps": ("save_freq", "save_steps"),
 }
 """What other trainers call a setting -> what those here may call it."""
+
+UNKNOWN: Final = gettext_noop("The trainer has no such setting.")
+A_GROUP: Final = gettext_noop("This is a group of settings: name one of them, such as %(example)s.")
+WRONG_TYPE: Final = gettext_noop("Must be %(expected)s, not %(given)s (%(value)s).")
+WRONG_ITEM: Final = gettext_noop("The list must hold %(expected)s, not %(value)s.")
+
+_BESIDE: Final = frozenset({"base_model", "dataset"})
+"""What may be wrong beside the settings."""
 
 _HUB_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _SHOWN: Final = 80
@@ -66,6 +75,10 @@ def check(
     warnings: list[Problem] = []
     judged = _Judge(trainer, admin, inherited or {})
     for key, value in spec.params.items():
+        instead = trainer.rules.replacement(key, value)
+        if instead is not None:
+            warnings.append(Problem(key, instead[1], suggestion=instead[0]))
+            continue
         found = judged.problem(key, value)
         if found is not None:
             errors.append(found)
@@ -77,8 +90,10 @@ def check(
     told = {problem.key for problem in errors}
     errors.extend(problem for problem in resources.problems(spec.params) if problem.key not in told)
     errors.extend(_overlaps(spec.params))
-    if not errors:
-        settings = effective(spec)
+    # A key that the trainer does not have says nothing of the others; a wrong value would be judged twice.
+    strange = {one.key for one in errors if one.template in (UNKNOWN, A_GROUP)}
+    if all(one.key in strange or one.key in _BESIDE for one in errors):
+        settings = effective(replace(spec, params={key: spec.params[key] for key in spec.params.keys() - strange}))
         fewest = trainer.fewest(settings)
         processes = gpus or resources.of_recipe(spec, fewest).gpus or fewest
         errors.extend(trainer.problems(settings, dataset, processes))
@@ -91,7 +106,11 @@ def effective(spec: RecipeSpec) -> dict[str, Any]:
     """The value of every key that is a recipe's to set: the recipe's, else the trainer's default."""
     trainer = trainer_of(spec.algorithm, spec.trainer)
     values = {**{key: leaf.default for key, leaf in trainer.tree().leaves.items()}, **spec.params}
-    return {key: value for key, value in values.items() if trainer.rules.ignored(key) is None}
+    return {
+        key: instead[0] if (instead := trainer.rules.replacement(key, value)) else value
+        for key, value in values.items()
+        if trainer.rules.ignored(key) is None
+    }
 
 
 def resources_of(spec: RecipeSpec) -> resources.Resources:
@@ -133,11 +152,11 @@ class _Judge:
         if inside:
             return Problem(
                 key,
-                gettext_noop("This is a group of settings: name one of them, such as %(example)s."),
+                A_GROUP,
                 {"example": inside[0]},
                 suggestion=inside[0],
             )
-        return Problem(key, gettext_noop("The trainer has no such setting."), suggestion=self._nearest(key))
+        return Problem(key, UNKNOWN, suggestion=self._nearest(key))
 
     def _permission(self, key: str, value: Json, default: Json) -> Problem | None:
         why = None if self._admin else self._rules.reserved(key, value, default)
@@ -217,23 +236,24 @@ def _type_problem(leaf: Leaf, value: Json) -> Problem | None:
         return None
     return Problem(
         leaf.key,
-        gettext_noop("Must be %(expected)s, not %(given)s (%(value)s)."),
+        WRONG_TYPE,
         {"expected": " or ".join(sorted(allowed)), "given": given, "value": _shown(value)},
         suggestion=_converted(value, allowed),
     )
 
 
 def _items_problem(leaf: Leaf, value: Any) -> Problem | None:
-    """Lists hold what the default list holds; without an example, any scalars."""
+    """Lists hold what the trainer says, else what the default list holds; without an example, any scalars."""
     samples = {schema.json_type(item) for item in leaf.default} if isinstance(leaf.default, (list, tuple)) else set()
-    expected = samples or {"string", "number", "integer", "boolean"}
+    said = set(leaf.items.split("|")) if leaf.items else set()
+    expected = said or samples or {"string", "number", "integer", "boolean"}
     if "number" in expected:
         expected = expected | {"integer"}
     for item in value:
         if schema.json_type(item) not in expected:
             return Problem(
                 leaf.key,
-                gettext_noop("The list must hold %(expected)s, not %(value)s."),
+                WRONG_ITEM,
                 {"expected": " or ".join(sorted(expected)), "value": _shown(item)},
             )
     return None

@@ -1,8 +1,7 @@
 """Bring a pipeline forward: queue what became ready, skip what never will, end it when all stages have ended."""
 
 import secrets
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -19,29 +18,18 @@ _NEEDS: Any = Stage.depends_on.through
 
 def new_attempt(stage_id: UUID) -> Attempt:
     """The next try at a stage. Its id is the task id that the queue carries."""
-    last = Attempt.objects.filter(stage=stage_id).aggregate(last=Max("number"))["last"]
-    return _new_attempts({stage_id: last or 0})[0]
+    (attempt,) = Attempt.objects.bulk_create(_next_tries([Stage.objects.get(pk=stage_id)]))
+    return attempt
 
 
-def _new_attempts(tried: Mapping[UUID, int]) -> list[Attempt]:
-    """`tried`: stage -> how often so far."""
-    return Attempt.objects.bulk_create(
-        Attempt(stage_id=stage_id, number=last + 1, launch_token=secrets.token_hex(16))
-        for stage_id, last in tried.items()
-    )
-
-
-@dataclass
-class _Waiting:
-    """A pending stage: its queue, how often it was tried, and the statuses of what it needs and lacks."""
-
-    queue: str
-    tried: int = 0
-    unmet: set[str] = field(default_factory=set)
-
-    @property
-    def dead(self) -> bool:
-        return bool(self.unmet & _DEAD_ENDS)
+def _next_tries(stages: Sequence[Stage]) -> list[Attempt]:
+    """One a stage, not saved yet."""
+    known = [stage.pk for stage in stages if stage.version]  # no other has ever moved, nor been tried
+    tried = Attempt.objects.filter(stage__in=known).order_by().values_list("stage").annotate(last=Max("number"))
+    last = dict(tried) if known else {}
+    return [
+        Attempt(stage=stage, number=last.get(stage.pk, 0) + 1, launch_token=secrets.token_hex(16)) for stage in stages
+    ]
 
 
 def advance(pipeline_id: UUID, *, actor: str = "platform", ended: Collection[UUID] | None = None) -> None:
@@ -50,40 +38,60 @@ def advance(pipeline_id: UUID, *, actor: str = "platform", ended: Collection[UUI
     `ended`: those that are known to have ended just now; then only what needs them is looked at.
     """
     with moving(pipeline_id) as moves:
-        pipeline = moves.pipeline
-        if pipeline is None or pipeline.status in PIPELINE_TERMINAL or pipeline.status == PipelineStatus.PENDING:
-            return
-        waiting = _waiting(pipeline, ended)
-        left: set[UUID] = set()
-        while waiting:
-            ready = {stage_id: found for stage_id, found in waiting.items() if not found.unmet}
-            dead = {stage_id for stage_id, found in waiting.items() if found.dead}
-            if ready and pipeline.status == PipelineStatus.RUNNING:
-                moves.stages(dict.fromkeys(ready, 0), Step(StageEvent.ENQUEUE, actor))
-                _new_attempts({stage_id: found.tried for stage_id, found in ready.items()})
-                moves.queued |= {found.queue for found in ready.values()}
-            left = (left | waiting.keys()) - dead
-            if not dead:
-                break
-            moves.stages(dict.fromkeys(dead, 0), Step(StageEvent.SKIP, actor, "a stage it needs did not complete"))
-            waiting = _waiting(pipeline, dead)
-        if not left and not Stage.objects.filter(pipeline=pipeline).exclude(status__in=STAGE_TERMINAL).exists():
-            _end(pipeline, moves, actor)
+        enqueue(moves, go_on(moves, actor=actor, ended=ended), actor=actor)
 
 
-def _waiting(pipeline: Pipeline, above: Collection[UUID] | None) -> dict[UUID, _Waiting]:
-    """Pending stages: all of the pipeline, or those that need one of `above`."""
-    pending = Stage.objects.filter(pipeline=pipeline, status=StageStatus.PENDING)
-    if above is not None:
-        pending = pending.filter(pk__in=_NEEDS.objects.filter(to_stage__in=above).values("from_stage"))
-    # A row for each status of what a stage needs, and each try at it; one with neither has one row.
-    rows = pending.order_by().values_list("pk", "queue", "attempts__number", "depends_on__status").distinct()
-    found: dict[UUID, _Waiting] = {}
-    for stage_id, queue, number, needed in rows:
-        stage = found.setdefault(stage_id, _Waiting(queue))
-        stage.tried = max(stage.tried, number or 0)
-        if needed not in (None, StageStatus.COMPLETED):
-            stage.unmet.add(needed)
+def enqueue(moves: Moves, attempts: Collection[Attempt], *, actor: str) -> None:
+    """Queue stages that wait for nothing more, with these new tries at them."""
+    if attempts:
+        moves.stages({one.stage_id: one.number for one in attempts}, Step(StageEvent.ENQUEUE, actor))
+        Attempt.objects.bulk_create(attempts)
+
+
+def go_on(moves: Moves, *, actor: str, ended: Collection[UUID] | None = None) -> list[Attempt]:
+    """As `advance`, but what became ready is not queued yet: its tries, for whoever may start them at once."""
+    pipeline = moves.pipeline
+    if pipeline is None or pipeline.status in PIPELINE_TERMINAL or pipeline.status == PipelineStatus.PENDING:
+        return []
+    tries: list[Attempt] = []
+    lacking = False
+    look: Collection[UUID] | None = ended
+    while look is None or look:
+        waiting = _waiting(pipeline, look)
+        ready = [stage_id for stage_id, unmet in waiting.items() if not unmet]
+        dead = [stage_id for stage_id, unmet in waiting.items() if unmet & _DEAD_ENDS]
+        lacking |= any(unmet and not unmet & _DEAD_ENDS for unmet in waiting.values())
+        pending = Stage.objects.filter(status=StageStatus.PENDING).order_by("order")
+        if ready and pipeline.status == PipelineStatus.RUNNING:
+            tries += _next_tries(list(pending.filter(pk__in=ready)))
+        look = list(pending.filter(pk__in=dead).values_list("pk", flat=True)) if dead else []
+        if look:
+            moves.stages(dict.fromkeys(look, 0), Step(StageEvent.SKIP, actor, "a stage it needs did not complete"))
+    moves.queued |= {one.stage.queue for one in tries}
+    if (
+        not (tries or lacking)
+        and not Stage.objects.filter(pipeline=pipeline).exclude(status__in=STAGE_TERMINAL).exists()
+    ):
+        _end(pipeline, moves, actor)
+    return tries
+
+
+def _waiting(pipeline: Pipeline, above: Collection[UUID] | None) -> dict[UUID, set[str]]:
+    """What the stages that need one of `above`, or all that are pending, need and lack: the statuses of that.
+
+    Without a look at the stages themselves, which costs PostgreSQL more to plan than all else of a short stage.
+    """
+    found: dict[UUID, set[str]] = {}
+    if above is None:
+        pending = Stage.objects.filter(pipeline=pipeline, status=StageStatus.PENDING).order_by()
+        found |= {stage_id: set() for stage_id in pending.values_list("pk", flat=True)}
+        needs = _NEEDS.objects.filter(from_stage__pipeline=pipeline, from_stage__status=StageStatus.PENDING)
+    else:
+        needs = _NEEDS.objects.filter(from_stage__in=_NEEDS.objects.filter(to_stage__in=above).values("from_stage"))
+    for stage_id, status in needs.values_list("from_stage", "to_stage__status").distinct():
+        unmet = found.setdefault(stage_id, set())
+        if status != StageStatus.COMPLETED:
+            unmet.add(status)
     return found
 
 
@@ -91,9 +99,11 @@ def _end(pipeline: Pipeline, moves: Moves, actor: str) -> None:
     stages = Stage.objects.filter(pipeline=pipeline)
     ended = stages.aggregate(last=Max("completed_at"))["last"]
     failed = stages.filter(status=StageStatus.FAILED).order_by("order").first()
-    # Who cancelled a stage wants an end: nothing of the pipeline starts again by itself after that.
+    # Who cancelled a stage, or all, wants an end: nothing of the pipeline starts again by itself after that. All may
+    # have been asked for too late for any stage to be cancelled.
     cancelled = stages.filter(status=StageStatus.CANCELLED).exists()
-    if failed is not None and not cancelled and pipeline.retry_count < pipeline.max_retries:
+    wanted = cancelled or pipeline.cancel_asked_at is not None
+    if failed is not None and not wanted and pipeline.retry_count < pipeline.max_retries:
         _try_again(pipeline, moves)
     elif failed is not None:
         message = f"Stage {failed.name} failed: {failed.error_message}"

@@ -57,6 +57,8 @@ def cancel_pipeline(pipeline_id: UUID, *, user: User) -> None:
                 raise NotFound(_("There is no such pipeline."))
             if pipeline.status in PIPELINE_TERMINAL:
                 raise Conflict(_("The pipeline has already ended: it is %(status)s.") % {"status": pipeline.status})
+            pipeline.cancel_asked_at = timezone.now()
+            pipeline.save(update_fields=["cancel_asked_at"])
             stages = Stage.objects.filter(pipeline=pipeline).order_by("-order")
             for status in (StageStatus.PENDING, StageStatus.QUEUED):
                 _cancel_together(moves, list(stages.filter(status=status).values_list("pk", flat=True)), status, actor)

@@ -110,6 +110,8 @@ def _change(stage: Stage, params: dict[str, Any], user: User, above: Mapping[str
 
 def _reopen(pipeline: Pipeline, stages: list[Stage], user: User) -> None:
     actor = user.get_username()
+    # Whoever wants it to go on takes back an earlier wish for its end.
+    Pipeline.objects.filter(pk=pipeline.pk).update(cancel_asked_at=None)
     for stage in stages:
         move_stage(stage.pk, StageEvent.REOPEN, actor=actor, reason="retry")
     if pipeline.status in PIPELINE_TERMINAL:

@@ -102,8 +102,10 @@ def refuse_unsound(
     spec = spec_of(revision)
     rules = trainer_of(spec.algorithm, spec.trainer).rules if (spec.algorithm, spec.trainer) in supported() else None
     # In a recipe they may come from somebody's script; who sets one for this run expects it to count.
-    ignored = [Problem(key, why) for key in overrides if rules is not None and (why := rules.ignored(key))]
-    refuse(ignored, overrides)
+    if rules is not None:
+        refuse([Problem(key, why) for key in overrides if (why := rules.ignored(key))], overrides)
+        instead = [(key, rules.replacement(key, value)) for key, value in overrides.items()]
+        refuse([Problem(key, new[1], suggestion=new[0]) for key, new in instead if new is not None], overrides)
     checked = check(
         spec.merged(overrides),
         dataset=reference(version) if version is not None else None,

@@ -4,11 +4,13 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
+from django.db import DatabaseError
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from environments.transports import Transport, TransportError, Unreachable
 from pipelines.folders import run_folder
@@ -16,7 +18,7 @@ from pipelines.kinds import Verdict, kind_of
 from pipelines.messages import send_launch
 from pipelines.models import Attempt, Stage
 from pipelines.services import gpu_leases
-from pipelines.services.advance import advance, new_attempt
+from pipelines.services.advance import advance, go_on, new_attempt
 from pipelines.services.dispatch import requeue_at
 from pipelines.states import Outcome, StageEvent, StageStatus
 from pipelines.transitions import Moves, Step, moving
@@ -104,6 +106,12 @@ def fail_or_retry(attempt: Attempt, verdict: Verdict, probe: dict[str, Any], *, 
     )
 
 
+def unforeseen(error: Exception) -> Verdict:
+    """Of work that broke in a way that nobody foresaw: its stage says how. Nobody knows whether that passes."""
+    told = f"{type(error).__name__}: {error}"[:1000]
+    return Verdict(False, _("It broke in its worker: %(error)s") % {"error": told}, retryable=True)
+
+
 @dataclass(frozen=True)
 class Done:
     """What a worker did itself: how it came out, after how many seconds since it took it."""
@@ -113,13 +121,21 @@ class Done:
     elapsed_s: float
 
 
-def end_inline(done: Sequence[Done], kept: ExitStack) -> set[str]:
-    """End short stages; those that completed alike together. The queues in which something may start now.
+class Ended(NamedTuple):
+    """What short stages leave behind that ended together: tries at what became ready, which are not queued yet, and
+    the queues in which something may start now."""
+
+    ready: list[Attempt]
+    queued: set[str]
+
+
+def end_inline(done: Sequence[Done], kept: ExitStack) -> Ended:
+    """End short stages; those that completed alike together.
 
     The blocks of moves are left to `kept`, which closes them: what is taken next often belongs to the same pipeline.
     Raises MovedMeanwhile when one was cancelled while it ran, or found lost: nothing has ended then.
     """
-    queued: set[str] = set()
+    ended = Ended([], set())
     for pipeline_id, parts in _grouped(done, lambda one: one.attempt.stage.pipeline_id):
         moves = kept.enter_context(moving(pipeline_id))
         complete_ones = [one for one in parts if one.verdict.complete]
@@ -129,20 +145,30 @@ def end_inline(done: Sequence[Done], kept: ExitStack) -> set[str]:
             if not one.verdict.complete:
                 fail_or_retry(one.attempt, one.verdict, {"elapsed_s": one.elapsed_s})
         if complete_ones:
-            advance(pipeline_id, actor=OBSERVER, ended=[one.attempt.stage_id for one in complete_ones])
-        queued |= moves.queued
-    return queued
+            ended.ready.extend(go_on(moves, actor=OBSERVER, ended=[one.attempt.stage_id for one in complete_ones]))
+        ended.queued.update(moves.queued)
+    return ended
 
 
 def end_each(done: Sequence[Done]) -> set[str]:
     """The same one by one, each as its stage stands by now."""
     queued: set[str] = set()
     for one in done:
-        with moving(one.attempt.stage.pipeline_id) as moves:
-            end = complete if one.verdict.complete else fail_or_retry
-            end(one.attempt, one.verdict, {"elapsed_s": one.elapsed_s})
-        queued |= moves.queued
+        try:
+            queued |= _end_alone(one)
+        except DatabaseError:
+            raise  # it passes: the stage is left to its lease, and done again
+        except Exception as error:
+            logger.exception("Stage %s cannot keep its result", one.attempt.stage_id)
+            queued |= _end_alone(replace(one, verdict=unforeseen(error)))
     return queued
+
+
+def _end_alone(one: Done) -> set[str]:
+    with moving(one.attempt.stage.pipeline_id) as moves:
+        end = complete if one.verdict.complete else fail_or_retry
+        end(one.attempt, one.verdict, {"elapsed_s": one.elapsed_s})
+    return moves.queued
 
 
 def _grouped(done: Iterable[Done], key: Callable[[Done], Any]) -> list[tuple[Any, list[Done]]]:
@@ -155,17 +181,19 @@ def _grouped(done: Iterable[Done], key: Callable[[Done], Any]) -> list[tuple[Any
 def _complete_together(moves: Moves, done: Sequence[Done]) -> None:
     last = max(done, key=lambda one: one.elapsed_s)
     verdict, times = last.verdict, times_of({"elapsed_s": last.elapsed_s}, last.attempt)
+    moves.attempts(
+        [one.attempt.pk for one in done],
+        outcome=Outcome.SUCCEEDED,
+        reason=verdict.reason,
+        completed_at=times.completed_at,
+    )
     moves.stages(
         {one.attempt.stage_id: one.attempt.number for one in done},
         Step(StageEvent.COMPLETE, OBSERVER, verdict.reason),
         before=StageStatus.RUNNING,
-        held=[one.attempt.pk for one in done],
         completed_at=times.completed_at,
         result=verdict.result,
         error_message="",
-    )
-    Attempt.objects.filter(pk__in=[one.attempt.pk for one in done]).update(
-        outcome=Outcome.SUCCEEDED, reason=verdict.reason, completed_at=times.completed_at
     )
     for one in done:
         if one.verdict.result:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
@@ -53,9 +54,14 @@ def _turn(done: Sequence[Done], queue: str, taker: Taker | None) -> list[Attempt
     """End what was done, and take what may start next, in one transaction: that costs as much as a short stage."""
     queued: set[str] = set()
 
+    def end(kept: ExitStack) -> list[Attempt]:
+        ended = finish.end_inline(done, kept)
+        queued.update(ended.queued)
+        return ended.ready
+
     try:
-        taken = hand_out({queue}, taker, lambda kept: queued.update(finish.end_inline(done, kept))).taken
-    except (DatabaseError, MovedMeanwhile) as error:
+        taken = hand_out({queue}, taker, end).taken
+    except Exception as error:
         # What is done ends, whatever is wrong with its neighbours or with what comes next.
         logger.info("Stages that were done end one by one: %s", error)
         taken, queued = [], {queue, *finish.end_each(done)}
@@ -77,11 +83,10 @@ def _begin(attempt: Attempt, kind: InlineKind, worker: str) -> list[Attempt]:
             if attempt not in begun:
                 return []
             # One transaction: a stage seen to run without its lease would be taken for lost, and run twice.
-            ids = [one.pk for one in begun]
-            numbers = {one.stage_id: one.number for one in begun}
-            moves.stages(numbers, Step(StageEvent.START, worker or "worker"), held=ids)
             held = _holding(worker)
-            Attempt.objects.filter(pk__in=ids).update(**held)
+            moves.attempts([one.pk for one in begun], **held)
+            numbers = {one.stage_id: one.number for one in begun}
+            moves.stages(numbers, Step(StageEvent.START, worker or "worker"))
     except MovedMeanwhile:
         return []
     for one in begun:
@@ -103,15 +108,16 @@ def _beside(attempt: Attempt) -> list[Attempt]:
 
 
 def _work(attempts: Sequence[Attempt]) -> list[Done]:
-    """Do what began, one after the other. What fails in a way that nobody foresaw is left to its lease."""
+    """Do what began, one after the other. While the database is away nothing can be said of a stage: it is left to its
+    lease, and done again."""
     began = time.monotonic()
     done: list[Done] = []
     with renewed(attempts):
         for attempt in attempts:
             try:
                 verdict = _verdict(attempt)
-            except Exception:
-                logger.exception("Stage %s failed in its worker", attempt.stage_id)
+            except DatabaseError:
+                logger.exception("Stage %s found no database", attempt.stage_id)
             else:
                 # Counted by a clock that nobody sets, as a runner does.
                 done.append(Done(attempt, verdict, time.monotonic() - began))
@@ -125,11 +131,13 @@ def _verdict(attempt: Attempt) -> Verdict:
         return kind.run(attempt.stage, params_of(attempt.stage))
     except (PlatformError, TransportError) as error:
         return Verdict(False, str(error), retryable=isinstance(error, TransportError))
-    except OSError as error:
-        away = outage(error)
-        if away is None:
-            raise
-        return Verdict(False, away.message, retryable=True)
+    except DatabaseError:
+        raise
+    except Exception as error:
+        if away := outage(error):
+            return Verdict(False, away.message, retryable=True)
+        logger.exception("Stage %s failed in its worker", attempt.stage_id)
+        return finish.unforeseen(error)
 
 
 def observe(attempt: Attempt) -> bool:

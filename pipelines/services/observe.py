@@ -7,7 +7,7 @@ stage's status and the attempt's number, and each look begins anew from the data
 import logging
 import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -169,13 +169,13 @@ def _settle(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bo
         case Decision.REVOKE:
             return _revoke(attempt, transport)
         case Decision.KILL:
-            return _kill(attempt, probe, transport)
+            return _kept(_kill, attempt, probe, transport)
         case Decision.LOST:
-            return _lost(attempt, probe, transport)
+            return _kept(_lost, attempt, probe, transport)
         case Decision.FROZEN:
-            return _frozen(attempt, probe, transport)
+            return _kept(_frozen, attempt, probe, transport)
         case Decision.FINISHED:
-            return _finished(attempt, probe, transport)
+            return _kept(_finished, attempt, probe, transport)
 
 
 def _read(attempt: Attempt, transport: Transport) -> None:
@@ -199,6 +199,25 @@ def _judge(attempt: Attempt, exit_info: dict[str, Any], transport: Transport) ->
         if away := outage(error):  # what it made found no room
             return Verdict(False, away.message, retryable=True)
         return Verdict(False, _("The run ended, but what it left cannot be read: %(error)s") % {"error": error})
+
+
+def _kept(
+    end: Callable[[Attempt, dict[str, Any], Transport], bool],
+    attempt: Attempt,
+    probe: dict[str, Any],
+    transport: Transport,
+) -> bool:
+    """End an attempt. Where what its kind makes of the end cannot be kept, it failed, rather than to run for ever."""
+    try:
+        return end(attempt, probe, transport)
+    except (Unreachable, DatabaseError):
+        raise  # it passes, and the next look ends it
+    except Exception as error:
+        logger.exception("The end of %s cannot be kept", attempt.folder)
+        if attempt.stage.status == StageStatus.CANCELLING:
+            return finish.cancelled(attempt, Verdict(False), probe)
+        why = _("The run ended, but what it left cannot be kept: %(error)s") % {"error": error}
+        return finish.fail_or_retry(attempt, Verdict(False, why), probe)
 
 
 def _age(moment: datetime | None) -> float | None:

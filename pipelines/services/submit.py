@@ -6,7 +6,7 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from pipelines.models import Job
-from pipelines.services import find
+from pipelines.services import find, fork
 from pipelines.services.control import start_pipeline
 from pipelines.services.create import PipelineSpec, StageSpec, build
 from platform_site.common import audit
@@ -22,21 +22,27 @@ def submit_job(
     host: str | None = None,
     overrides: dict[str, Any] | None = None,
     name: str = "",
+    from_checkpoint: dict[str, Any] | None = None,
 ) -> Job:
     """Run a recipe; it is queued when this returns.
 
     `recipe`, `dataset`, `host` are slugs; `recipe` may name a revision, `slug@3`, and so may `dataset` a version.
+    `from_checkpoint` is `{job, step}`: the run begins there, on the host where that is, and goes on from its step.
     Raises Invalid with what is wrong by field; nothing is left behind then.
     """
     revision = find.revision(user, recipe)
     version = find.dataset_version(user, dataset, revision)
-    find.refuse_without_environment(user, find.host(user, host))
+    begun = fork.origin(user, from_checkpoint)
+    find.refuse_without_environment(user, begun.host if begun else find.host(user, host))
     find.refuse_unsound(user, revision, version, overrides or {})
+    if begun is not None:
+        fork.refuse_unfit(begun, revision, version, overrides or {}, host)
     params = {
         "recipe": f"{revision.recipe.slug}@{revision.number}",
         "dataset": f"{version.dataset.slug}@{version.number}",
         "overrides": overrides or {},
         **({"host": host} if host else {}),
+        **({fork.PARAM: {"job": str(begun.job.pk), "step": begun.step}} if begun else {}),
     }
     spec = PipelineSpec(name=name or revision.recipe.name, stages=[StageSpec("train", "train_model", params)])
     with transaction.atomic():
@@ -47,8 +53,13 @@ def submit_job(
     return job
 
 
-def rerun_job(*, user: User, job: Job, overrides: dict[str, Any] | None = None) -> Job:
-    """The same revision, data and overrides once more, with `overrides` on top; an override of null is dropped."""
+def rerun_job(
+    *, user: User, job: Job, overrides: dict[str, Any] | None = None, from_checkpoint: dict[str, Any] | None = None
+) -> Job:
+    """The same revision, data and overrides once more, with `overrides` on top; an override of null is dropped.
+
+    `from_checkpoint` as in `submit_job`; without it the run begins where the first one did.
+    """
     if job.dataset_version is None:
         raise Invalid(_("The run has no dataset."), fields={"dataset": _("missing")})
     merged = {**job.overrides, **(overrides or {})}
@@ -60,4 +71,10 @@ def rerun_job(*, user: User, job: Job, overrides: dict[str, Any] | None = None) 
         host=job.stage.host.name if job.stage.host else None,
         overrides={key: value for key, value in merged.items() if key not in dropped},
         name=job.name,
+        from_checkpoint=from_checkpoint or began_from(job),
     )
+
+
+def began_from(job: Job) -> dict[str, Any] | None:
+    """The checkpoint that a run began from, as `submit_job` takes it."""
+    return {"job": str(job.forked_from_id), "step": job.forked_step} if job.forked_from_id else None

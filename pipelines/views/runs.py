@@ -23,7 +23,7 @@ from ..forms import NewRunForm, Overrides, Pinned, tell
 from ..models import Job, Recipe
 from ..services import compare
 from ..services.cancel import cancel_stage
-from ..services.submit import submit_job
+from ..services.submit import began_from, submit_job
 from ..states import STAGE_TERMINAL
 from .log import log_file
 from .recipes import listed, newest
@@ -144,7 +144,7 @@ def new_job(request: HttpRequest) -> HttpResponse:
         form = NewRunForm(initial={name: request.GET.get(name, "") for name in NewRunForm.base_fields}, **choices)
         return _new_job_page(request, form, Overrides(), [])
     form, overrides = NewRunForm(request.POST, **choices), Overrides.from_post(request.POST)
-    made, problems = _submitted(request, form, overrides)
+    made, problems = _submitted(request, form, overrides, None)
     return redirect("job", job_id=made.pk) if made else _new_job_page(request, form, overrides, problems, status=422)
 
 
@@ -157,11 +157,17 @@ def _choices(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def _submitted(request: HttpRequest, form: NewRunForm, overrides: Overrides) -> tuple[Job | None, list[str]]:
+def _submitted(
+    request: HttpRequest, form: NewRunForm, overrides: Overrides, once_more: Job | None
+) -> tuple[Job | None, list[str]]:
     """The run that a form asks for; else what is wrong and belongs to no field."""
     fine = overrides.is_valid()
     if not form.is_valid() or not fine:
-        return None, []
+        return None, [str(message) for message in form.errors.get("step", [])]
+    step = form.cleaned_data["step"]
+    begun = None
+    if once_more is not None:
+        begun = began_from(once_more) if step is None else {"job": str(once_more.pk), "step": step}
     try:
         return submit_job(
             user=visitor(request),
@@ -170,6 +176,7 @@ def _submitted(request: HttpRequest, form: NewRunForm, overrides: Overrides) -> 
             host=form.cleaned_data["host"] or None,
             overrides=overrides.values,
             name=form.cleaned_data["name"],
+            from_checkpoint=begun,
         ), []
     except NotFound:
         raise
@@ -215,12 +222,13 @@ def rerun(request: HttpRequest, job_id: UUID) -> HttpResponse:
             "dataset": pinned.dataset[0] if pinned.dataset else "",
             "name": found.name,
             "host": found.stage.host.name if found.stage.host else "",
+            "step": request.GET.get("step", ""),
         }
         form = NewRunForm(initial=initial, pinned=pinned, **choices)
         return _rerun_page(request, found, form, Overrides.of(found.overrides), [])
     form = NewRunForm(request.POST, pinned=pinned, **choices)
     overrides = Overrides.from_post(request.POST)
-    made, problems = _submitted(request, form, overrides)
+    made, problems = _submitted(request, form, overrides, found)
     return redirect("job", job_id=made.pk) if made else _rerun_page(request, found, form, overrides, problems)
 
 

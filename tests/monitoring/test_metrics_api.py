@@ -171,10 +171,10 @@ def test_queries_are_the_same_at_any_length(run: Run, api: Api) -> None:
 
     api.get()  # the first request of a token notes that it is used
     asked = [("", {"names": "loss", "points": 50}), ("rows/", {"limit": 20}), ("anomalies/", {})]
-    append(path, *[line(step) for step in range(60)])
+    append(path, *[line(step) for step in range(600)])
     run.sync()
     short = [cost(where, **query) for where, query in asked]
-    append(path, *[line(step) for step in range(60, 5000)])
+    append(path, *[line(step) for step in range(600, 9000)])
     run.sync()
     assert [cost(where, **query) for where, query in asked] == short
     assert max(short) <= 12

@@ -13,29 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from monitoring import selectors
-from monitoring.models import BadLine, MetricBucket, MetricRow
-from monitoring.store import cells, grid, lines
+from monitoring.models import BadLine
+from monitoring.store import lines
 
 from .conftest import Run
 from .lines import append, line
-
-
-def stored(run: Run, attempt: int = 1) -> dict[int, dict[str, object]]:
-    rows = MetricRow.objects.filter(segment=run.segment(attempt)).order_by("step")
-    return {row.step: json.loads(row.values) for row in rows}
-
-
-def assert_buckets_are_exact(run: Run, attempt: int = 1) -> None:
-    """Every level, made anew from the rows, is what is stored."""
-    segment = run.segment(attempt)
-    rows = [(row.step, json.loads(row.values)) for row in MetricRow.objects.filter(segment=segment).order_by("step")]
-    for level in range(1, grid.TOP + 1):
-        wanted: dict[int, list[tuple[int, dict[str, object]]]] = {}
-        for step, values in rows:
-            wanted.setdefault(step // grid.width(level), []).append((step, values))
-        buckets = MetricBucket.objects.filter(segment=segment, level=level)
-        found = {b.index: (b.rows, cells.load(b.cells)) for b in buckets}
-        assert found == {index: tuple(cells.of_steps(part)) for index, part in wanted.items()}  # type: ignore[arg-type]
+from .stored import assert_store_is_whole, stored
 
 
 def test_new_bytes_become_rows_and_the_offset_moves(run: Run, caplog: pytest.LogCaptureFixture) -> None:
@@ -51,7 +34,7 @@ def test_new_bytes_become_rows_and_the_offset_moves(run: Run, caplog: pytest.Log
     assert (second.new_steps, second.old_offset, second.new_offset) == (1, size, path.stat().st_size)
     assert run.sync().new_steps == 0
     assert stored(run) == {step: {"loss": step / 10} for step in (1, 2, 3)}
-    assert_buckets_are_exact(run)
+    assert_store_is_whole(run)
 
 
 def test_nothing_there_yet_is_nothing_read(run: Run) -> None:
@@ -115,7 +98,7 @@ def test_a_cut_file_is_read_anew_and_nothing_doubles(run: Run, keep: int) -> Non
     run.sync()
     assert run.segment().generation == 1
     assert stored(run) == {s: {"loss": s / 10 if s <= keep else -s} for s in range(1, 15)}
-    assert_buckets_are_exact(run)
+    assert_store_is_whole(run)
 
 
 def test_a_file_replaced_by_a_longer_one_while_nobody_looked_is_seen(run: Run) -> None:
@@ -128,7 +111,7 @@ def test_a_file_replaced_by_a_longer_one_while_nobody_looked_is_seen(run: Run) -
     run.sync()
     assert run.segment().generation == 1
     assert stored(run) == {step: {"loss": step} for step in range(1, 9)}
-    assert_buckets_are_exact(run)
+    assert_store_is_whole(run)
 
 
 def test_a_rotated_file_keeps_what_was_read(run: Run) -> None:
@@ -172,7 +155,7 @@ def test_two_lines_of_a_step_merge_also_over_two_syncs(run: Run) -> None:
     append(path, line(2, val=5, train=3))
     assert run.sync().new_steps == 0
     assert stored(run)[2] == {"train": 3, "val": 5}
-    assert_buckets_are_exact(run)
+    assert_store_is_whole(run)
 
 
 def test_lines_that_repeat_what_is_known_change_nothing(run: Run) -> None:
@@ -194,7 +177,7 @@ def test_late_steps_all_over_a_run_leave_buckets_exact(run: Run) -> None:
     run.sync()
     append(path, *[line(dice.choice(steps), loss=dice.random(), val=1) for _ in range(100)])
     run.sync()
-    assert_buckets_are_exact(run)
+    assert_store_is_whole(run)
 
 
 def test_the_trainer_s_anomaly_is_on_the_stream_and_its_step(run: Run) -> None:
@@ -265,4 +248,4 @@ def test_any_file_in_any_portions_gives_the_rows_of_its_valid_lines(
     wanted = lines.merge(lines.parse(data).lines)
     assert stored(run) == {step: one.values for step, one in sorted(wanted.items())}
     assert run.segment().bad_lines == len(lines.parse(data).bad)
-    assert_buckets_are_exact(run)
+    assert_store_is_whole(run)

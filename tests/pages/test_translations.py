@@ -118,7 +118,14 @@ def test_templates_hold_no_bare_words() -> None:
 
 def test_numbers_and_times_read_in_both_languages() -> None:
     translations.compile_all(CHECKOUT / "locale")
-    assert [display.duration(s) for s in (5, 72, 3700, 90000)] == ["5 s", "1 min 12 s", "1 h 1 min", "1 d 1 h"]
+    assert [display.duration(s) for s in (0, 0.0231, 5, 72, 3700, 90000)] == [
+        "0 s",
+        "0.023 s",
+        "5 s",
+        "1 min 12 s",
+        "1 h 1 min",
+        "1 d 1 h",
+    ]
     with translation.override("zh-hans"):
         assert display.duration(72) == "1 分 12 秒"
         assert display.status_label("failed") == "失败"

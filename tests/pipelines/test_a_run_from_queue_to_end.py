@@ -1,6 +1,7 @@
 """Real processes under the real runner, moved on by the real observer."""
 
 import json
+import subprocess
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -222,6 +223,31 @@ def test_a_killed_runner_is_lost_and_what_it_left_is_ended(hands: Hands) -> None
     assert attempt.outcome == Outcome.LOST
     assert "lost" in stage.error_message
     assert carriers(attempt) == []
+
+
+def test_a_run_from_before_a_restart_of_its_machine_is_lost_and_whoever_has_its_number_is_left_alone(
+    hands: Hands,
+) -> None:
+    stage = hands.script("import time; time.sleep(60)")
+    attempt = hands.launch(stage)
+    hands.until(stage, StageStatus.RUNNING)
+    attempt.refresh_from_db()
+    psutil.Process(attempt.handle["runner_pid"]).kill()  # first: a restart leaves nobody to write down an end
+    for one in carriers(attempt):
+        psutil.Process(one).kill()
+    with subprocess.Popen(["/bin/sleep", "60"]) as stranger:
+        now_its = {"pid": stranger.pid, "runner_pid": stranger.pid, "child_pid": stranger.pid, "boot_id": "another"}
+        for name in ("claim", "process.json"):
+            record = Path(attempt.folder) / name
+            before = json.loads(record.read_text())
+            record.write_text(json.dumps(before | {key: now_its[key] for key in before.keys() & now_its.keys()}))
+
+        assert hands.until(stage) == "failed"
+        assert stranger.poll() is None
+        stranger.kill()
+    attempt.refresh_from_db()
+    assert attempt.outcome == Outcome.LOST
+    assert "the machine was restarted" in stage.error_message
 
 
 def test_a_training_process_killed_by_the_kernel_fails_with_a_hint_of_its_signal(hands: Hands) -> None:

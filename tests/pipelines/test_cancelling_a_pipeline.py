@@ -10,6 +10,7 @@ from environments.models import Host
 from pipelines.models import Attempt, Pipeline, Stage, Transition
 from pipelines.services import dispatch, launch
 from pipelines.services.cancel import cancel_pipeline
+from pipelines.services.control import retry_pipeline
 from pipelines.services.create import PipelineSpec, StageSpec, create_pipeline
 from pipelines.states import PipelineStatus, StageStatus
 from platform_site.common.errors import Conflict
@@ -74,6 +75,41 @@ def test_a_failed_stage_is_not_tried_again_once_a_running_one_is_cancelled(hands
     hands.until(runs)
 
     assert_ended_for_good(pipeline)
+
+
+ENDS_WELL = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); time.sleep(60)"
+
+
+def test_a_failed_stage_is_not_tried_again_when_the_last_one_ended_well_before_it_was_cancelled(hands: Hands) -> None:
+    pipeline = broken(StageSpec("t", "script", {"script": ENDS_WELL}))
+    runs = Stage.objects.get(pipeline=pipeline, name="t")
+    launch.launch(hands.attempt(runs).id)
+    hands.until(runs, StageStatus.RUNNING)
+
+    cancel_pipeline(pipeline.pk, user=builders.person())
+    assert hands.until(runs) == "completed"
+
+    pipeline.refresh_from_db()
+    assert (pipeline.status, pipeline.retry_count) == (PipelineStatus.FAILED, 0)
+    assert statuses(pipeline) == {"a": "completed", "f": "failed", "t": "completed"}
+    assert not Attempt.objects.filter(stage__pipeline=pipeline, outcome="").exists()
+
+
+def test_whoever_retries_a_cancelled_pipeline_gives_it_its_own_retries_back(hands: Hands) -> None:
+    Host.objects.update(slots=0)
+    pipeline = broken(StageSpec("t", "script", {"script": "pass"}))
+    cancel_pipeline(pipeline.pk, user=builders.person())
+
+    retry_pipeline(pipeline.pk, user=builders.person())
+    work(pipeline)
+    Host.objects.update(slots=1)
+    last = Stage.objects.get(pipeline=pipeline, name="t")
+    hands.launch(last)
+    hands.until(last)
+    work(pipeline)
+
+    pipeline.refresh_from_db()
+    assert (pipeline.status, pipeline.retry_count) == (PipelineStatus.FAILED, 3)
 
 
 def chain(count: int, *, start: bool) -> Pipeline:

@@ -146,6 +146,42 @@ def test_a_run_that_cannot_be_judged_fails_and_says_so(hands: Hands, damage: str
     assert "cannot be read" in stage.error_message
 
 
+class UnkeptKind(ScriptKind):
+    """What it makes of its end finds no place in the database."""
+
+    name = "unkept"
+
+    def judge(self, stage: Stage, attempt: Attempt, exit_info: dict[str, Any], transport: Transport) -> Verdict:
+        return Verdict(exit_info["code"] == 0, "it failed", result={"value": 0})
+
+    def settle(self, stage: Stage, attempt: Attempt, verdict: Verdict) -> None:
+        raise ValueError("no place for this")
+
+
+registry.register(UnkeptKind())
+
+
+def test_a_run_whose_end_cannot_be_kept_fails_and_says_so(hands: Hands) -> None:
+    stage, attempt = ended(hands)
+    Stage.objects.filter(pk=stage.pk).update(kind="unkept")
+
+    assert hands.until(stage, timeout_s=8) == "failed"
+    assert "cannot be kept: no place for this" in stage.error_message
+    attempt.refresh_from_db()
+    assert attempt.outcome == "failed"
+
+
+def test_a_cancelled_run_whose_end_cannot_be_kept_is_cancelled(hands: Hands) -> None:
+    stage = hands.script(SLEEP, params={"grace": 0.1})
+    hands.launch(stage)
+    hands.until(stage, StageStatus.RUNNING)
+    Stage.objects.filter(pk=stage.pk).update(kind="unkept")
+
+    cancel.cancel_stage(stage.pk, user=builders.person())
+
+    assert hands.until(stage) == "cancelled"
+
+
 def test_a_runner_without_a_process_record_is_seen_to_run(hands: Hands) -> None:
     stage = hands.script(SLEEP, timeout_s=1)
     attempt = hands.launch(stage)

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from environments.models import Host
 from pipelines.kinds import InlineKind, Verdict, registry
@@ -34,6 +35,8 @@ class MeddlingKind(InlineKind):
     def run(self, stage: Stage, params: dict[str, Any]) -> Verdict:
         if "raise" in params:
             raise RuntimeError("nobody foresaw this")
+        if "away" in params:
+            raise OperationalError("gone")
         if "fail" in params:
             return Verdict(False, "it was to fail")
         if "cancel" in params:
@@ -41,7 +44,11 @@ class MeddlingKind(InlineKind):
         if "lose" in params:
             lost = Attempt.objects.select_related("stage").get(stage=other(stage, params["lose"]), outcome="")
             finish.requeue(lost, Outcome.LOST, Verdict(False, "lost"), {}, delay=timedelta(hours=1))
-        return Verdict(True, result={"of": stage.name})
+        return Verdict(True, result={"of": stage.name, **params})
+
+    def settle(self, stage: Stage, attempt: Attempt, verdict: Verdict) -> None:
+        if "unkept" in verdict.result:
+            raise ValueError("no room for this")
 
 
 registry.register(MeddlingKind())
@@ -57,10 +64,12 @@ def run(machine: Host) -> Any:
     """Start a pipeline of such stages, name -> params, and do what the worker would with the first one's message."""
     Queue.objects.filter(pk="default").update(slots=SLOTS)
 
-    def started(stages: dict[str, dict[str, Any]], kind: str = "meddling") -> Pipeline:
+    def started(stages: dict[str, dict[str, Any]], kind: str = "meddling", **fields: Any) -> Pipeline:
         pipeline = builders.pipeline(PipelineStatus.PENDING)
         for order, (name, params) in enumerate(stages.items()):
-            Stage.objects.create(pipeline=pipeline, name=name, kind=kind, queue="default", params=params, order=order)
+            Stage.objects.create(
+                pipeline=pipeline, name=name, kind=kind, queue="default", params=params, order=order, **fields
+            )
         move_pipeline(pipeline.pk, PipelineEvent.START, actor="test")
         advance(pipeline.pk)
         dispatch.dispatch()
@@ -105,8 +114,37 @@ def test_the_messages_of_the_others_find_them_taken(run: Any) -> None:
 def test_one_that_breaks_takes_nobody_with_it(run: Any) -> None:
     pipeline = run({"a": {}, "b": {"raise": True}, "c": {"fail": True}, "d": {}})
 
-    assert statuses(pipeline) == {"a": "completed", "b": "running", "c": "failed", "d": "completed"}
-    assert Attempt.objects.get(stage__name="b").outcome == ""  # its lease runs out, and it is found lost
+    assert statuses(pipeline) == {"a": "completed", "b": "failed", "c": "failed", "d": "completed"}
+
+
+def test_one_that_breaks_says_how_and_is_tried_again_as_often_as_it_may(run: Any) -> None:
+    pipeline = run({"a": {"raise": True}}, max_retries=1)
+
+    assert statuses(pipeline) == {"a": "queued"}
+    Stage.objects.filter(pipeline=pipeline).update(not_before=None)
+    dispatch.dispatch()
+    assert launch.launch(Attempt.objects.get(outcome="").pk, worker="one")
+
+    stage = Stage.objects.get(pipeline=pipeline)
+    assert (stage.status, stage.error_message) == (
+        "failed",
+        "It broke in its worker: RuntimeError: nobody foresaw this",
+    )
+    assert list(Attempt.objects.values_list("outcome", "reason")) == [("failed", stage.error_message)] * 2
+
+
+def test_one_whose_result_cannot_be_kept_says_so_and_takes_nobody_with_it(run: Any) -> None:
+    pipeline = run({"a": {}, "b": {"unkept": True}, "c": {}})
+
+    assert statuses(pipeline) == {"a": "completed", "b": "failed", "c": "completed"}
+    assert "no room for this" in Stage.objects.get(pipeline=pipeline, name="b").error_message
+
+
+def test_one_that_finds_no_database_is_left_to_its_lease_and_done_again(run: Any) -> None:
+    pipeline = run({"a": {"away": True}})
+
+    assert statuses(pipeline) == {"a": "running"}
+    assert Attempt.objects.get().outcome == ""
 
 
 def test_one_that_is_cancelled_meanwhile_has_ended_first(run: Any) -> None:

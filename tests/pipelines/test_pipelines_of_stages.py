@@ -1,11 +1,14 @@
 """Graphs of stages: made whole or refused whole; started, paused, retried; nothing is ever left hanging."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from environments.models import Host
+from pipelines.api.shapes import PipelineShape
 from pipelines.models import Attempt, Pipeline, Stage
 from pipelines.services import dispatch, inline, launch
 from pipelines.services.control import (
@@ -138,6 +141,24 @@ def test_a_retry_runs_what_failed_and_was_skipped_and_keeps_what_completed(hands
     assert pipeline.status == "completed"
     assert pipeline.error_message == ""
     assert Attempt.objects.filter(stage=breaks).count() == 2
+
+
+def test_a_duration_leaves_out_the_time_between_an_end_and_the_retry_by_hand(hands: Hands) -> None:
+    pipeline = made(StageSpec("breaks", "script", {"script": "raise SystemExit(1)"}))
+    work(pipeline)
+    breaks = Stage.objects.get(pipeline=pipeline, name="breaks")
+    hands.until(breaks)
+    now = timezone.now()
+    hours = {"started_at": now - timedelta(hours=5), "completed_at": now - timedelta(hours=4)}
+    Pipeline.objects.filter(pk=pipeline.pk).update(**hours)
+
+    retry_stage(breaks, user=builders.person(), params={"script": "pass"})
+    work(pipeline)
+    hands.until(breaks)
+
+    pipeline.refresh_from_db()
+    assert (pipeline.status, pipeline.started_at) == ("completed", hours["started_at"])
+    assert 3600 <= PipelineShape(pipeline).data["duration_s"] < 3660
 
 
 def test_a_pipeline_tries_again_by_itself_as_often_as_it_may(hands: Hands) -> None:

@@ -5,10 +5,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 from django.conf import settings
 
 from platform_site.benches.figures import Figures, percentile, spread
+from platform_site.management.commands.bench import BENCHES
 
 
 def bench(*args: str, data: Path) -> subprocess.CompletedProcess[str]:
@@ -21,14 +24,44 @@ def bench(*args: str, data: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_bench_prints_figures_limit_and_goals_as_one_object(tmp_path: Path) -> None:
-    done = bench("callback", data=tmp_path / "data")
+def measured(name: str, tmp_path: Path) -> dict[str, Any]:
+    """What a bench prints, which is as it has to be for each of them."""
+    done = bench(name, "--quick", data=tmp_path / "data")
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["bench"] == "callback"
-    assert found.keys() >= {"figures", "limit", "ratios", "goals", "versions", "machine"}
-    assert set(found["goals"]["p50_of_limit"]) == {"value", "at_most", "met"}
     assert not list((tmp_path / "data").glob("anneal.sqlite3"))
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert (found["bench"], found["quick"]) == (name, True)
+    assert found.keys() >= {"figures", "limit", "ratios", "goals", "versions", "machine"}
+    assert found["figures"]
+    assert found["limit"]
+    for goal in found["goals"].values():
+        assert goal.keys() in ({"value", "at_most", "met"}, {"value", "at_least", "met"})
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(BENCHES.keys() - {"pipeline"}))
+def test_each_bench_prints_figures_limit_and_goals_as_one_object(tmp_path: Path, name: str) -> None:
+    assert measured(name, tmp_path)["goals"]
+
+
+def test_the_bench_of_pipelines_runs_chain_and_fan_to_their_end(tmp_path: Path) -> None:
+    """It raises, and the command fails, when one stage of them did not complete."""
+    found = measured("pipeline", tmp_path)
+
+    figures, limit = found["figures"], found["limit"]
+    for times in (
+        figures["chain_ms_a_stage"],
+        figures["fan_out_ms"],
+        figures["idle_pick_up_ms"],
+        *(limit[name] for name in ("redis_and_two_commits_ms", "redis_and_two_commits_fan_out_ms", "bare_hop_ms")),
+    ):
+        assert times["n"] == 1
+        assert times["p50"] > 0
+    assert found["goals"].keys() == {"chain_ms_a_stage", "fan_out_ms", "idle_pick_up_ms", "rest_percent_of_a_core"}
+    assert found["ratios"]["chain"] == pytest.approx(
+        figures["chain_ms_a_stage"]["p50"] / limit["redis_and_two_commits_ms"]["p50"], rel=0.05
+    )
+    assert figures["rest_percent_of_a_core"].keys() >= {"web", "worker"}
 
 
 def test_runs_are_made_up_in_no_folder_but_a_bench_s_own(tmp_path: Path) -> None:

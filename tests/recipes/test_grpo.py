@@ -40,7 +40,6 @@ def test_other_data_are_refused(kind):
     ("params", "key", "suggestion"),
     [
         ({f"{ROLLOUT}.n": 1, f"{ACTOR}.ppo_micro_batch_size_per_gpu": 4}, f"{ROLLOUT}.n", "8"),
-        ({"algorithm.adv_estimator": "gae"}, "algorithm.adv_estimator", None),
         ({"algorithm.adv_estimator": "grop"}, "algorithm.adv_estimator", "grpo"),
         ({f"{ROLLOUT}.name": "hf"}, f"{ROLLOUT}.name", None),
         ({f"{ROLLOUT}.tensor_model_parallel_size": 2}, f"{ROLLOUT}.tensor_model_parallel_size", "1"),

@@ -234,7 +234,7 @@ def test_the_last_of_two_counts_and_the_first_is_said():
 
 def test_a_deleted_key_and_another_configuration_are_left_out():
     found = one("~optim.betas --config-name=other --config-path ./config")
-    assert left_out(found) == {"optim.betas": "", "--config-name": "other", "--config-path": ""}
+    assert left_out(found) == {"optim.betas": "", "--config-name": "other", "--config-path": "./config"}
 
 
 def test_what_a_comment_cuts_off_is_told():
@@ -276,3 +276,79 @@ def test_variables_that_multiply_nothing_are_counted_too():
     laughs = "A0=''\n" + "".join(f'A{n}="{f"$A{n - 1}" * 8}"\n' for n in range(1, 30))
     with pytest.raises(imports.ShellProblem, match="longer than"):
         imports.read(f"{laughs}python -m verl.trainer.main_ppo a.b=$A29\n")
+
+
+OF_PPO = """
+set -x
+export VLLM_USE_V1=1
+train_files="['$HOME/data/gsm8k/train.parquet', '$HOME/data/math/train.parquet']"
+PYTHONUNBUFFERED=1 python3 -m verl.trainer.main_ppo --config-path=config --config-name='ppo_trainer.yaml' \\
+    algorithm.adv_estimator=gae \\
+    data.train_files="$train_files" \\
+    actor_rollout_ref.model.path=Qwen/Qwen2.5-0.5B-Instruct \\
+    actor_rollout_ref.rollout.name=sglang \\
+    actor_rollout_ref.rollout.mode=sync \\
+    actor_rollout_ref.rollout.n=8 \\
+    +actor_rollout_ref.rollout.engine_kwargs.vllm.disable_mm_preprocessor_cache=True \\
+    +actor_rollout_ref.model.override_config.max_position_embeddings=32768 \\
+    critic.model.path=Qwen/Qwen2.5-0.5B-Instruct \\
+    trainer.logger='["console","wandb"]' $@ 2>&1 | tee verl.log
+"""
+
+
+def test_a_script_for_ppo_is_a_recipe_for_grpo_and_says_so():
+    found = imports.read(OF_PPO)
+    ((line, key, told),) = problems(found)
+    assert (line, key) == (6, "algorithm.adv_estimator")
+    assert "PPO with a critic" in told
+    assert found.spec.params == {
+        "actor_rollout_ref.rollout.name": "sglang",
+        "actor_rollout_ref.rollout.n": 8,
+        "actor_rollout_ref.rollout.engine_kwargs.vllm.disable_mm_preprocessor_cache": True,
+        "actor_rollout_ref.model.override_config.max_position_embeddings": 32768,
+    }
+    left = {one.key: one.template for one in found.left_out}
+    assert "async counts" in left["actor_rollout_ref.rollout.mode"]
+    assert left["critic.model.path"] == imports.UNUSED
+    wrong = {one.key for one in validate.check(found.spec).errors}
+    # Only what a script leaves to verl's defaults is still to be said.
+    assert wrong == {
+        "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu",
+        "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu",
+    }
+
+
+def test_an_option_may_be_two_words():
+    found = imports.read("python3 -m verl.trainer.main_ppo --config-path /x --config-name mine.yaml data.seed=1")
+    assert [(one.key, one.value) for one in found.left_out] == [("--config-path", "/x"), ("--config-name", "mine.yaml")]
+    assert "data.seed" in found.spec.params
+
+
+def test_the_group_that_a_trainer_has_anyway_is_left_out_and_another_is_told():
+    found = imports.read("torchrun -m verl.trainer.sft_trainer engine=fsdp optim=fsdp engine.fsdp_size=2")
+    assert {one.key: one.template for one in found.left_out} == {
+        "engine": imports.OWN_GROUP,
+        "optim": imports.OWN_GROUP,
+    }
+    assert found.spec.params == {"engine.fsdp_size": 2}
+    ((_line, key, told),) = problems(imports.read("torchrun -m verl.trainer.sft_trainer engine=megatron"))
+    assert key == "engine"
+    assert "megatron" in told
+
+
+@pytest.mark.security
+@pytest.mark.parametrize(
+    ("name", "value", "anybodys"),
+    [
+        ("disable_mm_preprocessor_cache", True, True),
+        ("swap_space", 16, True),
+        ("trust_remote_code", True, False),
+        ("worker_cls", "os.system", False),
+        ("hf_overrides", {"auto_map": {"AutoModel": "x"}}, False),
+    ],
+)
+def test_numbers_and_switches_for_an_engine_are_anybodys(name, value, anybodys):
+    key = f"actor_rollout_ref.rollout.engine_kwargs.vllm.{name}"
+    spec = imports.read("python3 -m verl.trainer.main_ppo algorithm.adv_estimator=grpo").spec.merged({key: value})
+    assert (key not in {one.key for one in validate.check(spec).errors}) == anybodys
+    assert key not in {one.key for one in validate.check(spec, admin=True).errors}

@@ -300,6 +300,19 @@ def test_all_errors_come_at_once():
     assert {error.key for error in errors} == {"optim.lrr", "data.max_length", "optim.lr"}
 
 
+def test_an_unknown_key_hides_nothing_of_what_does_not_go_together():
+    errors = check(
+        recipe({"optim.lrr": 1, "data.train_batch_size": 20, "data.micro_batch_size_per_gpu": 8}, base_model="?"),
+        dataset=dataset(rows=4),
+    ).errors
+    assert {error.key for error in errors} >= {"optim.lrr", "data.train_batch_size", "base_model"}
+
+
+def test_a_wrong_value_is_told_once():
+    errors = check(recipe({"data.train_batch_size": "many", "data.micro_batch_size_per_gpu": 8})).errors
+    assert [error.key for error in errors] == ["data.train_batch_size"]
+
+
 @pytest.mark.parametrize(
     ("key", "suggestion"),
     [

@@ -44,8 +44,7 @@ SET: Final[dict[tuple[str, str], dict[str, list[Any]]]] = {
         "actor_rollout_ref.actor.optim.lr": [1e-6, 3e-6, 3e-5, 5e-8],
         "actor_rollout_ref.actor.use_kl_loss": [True, False],
         "actor_rollout_ref.rollout.gpu_memory_utilization": [0.6, 0.5, 0.4, 0.7],
-        # gae and remax need a critic, or a second sampling: PPO of other kinds.
-        "algorithm.adv_estimator": ["grpo", "gpg"],
+        "algorithm.adv_estimator": ["grpo", "gae", "gpg", "remax"],
         "trainer.save_freq": [20, -1, 100, 10],
         "data.truncation": ["error", "left"],
         "trainer.total_epochs": [15, 1, 10, 5],
@@ -75,7 +74,7 @@ SET: Final[dict[tuple[str, str], dict[str, list[Any]]]] = {
         "actor_rollout_ref.rollout.max_num_batched_tokens": [1536, 32768, 14000, 10240],
         "actor_rollout_ref.rollout.log_prob_use_dynamic_bsz": [True],
         "actor_rollout_ref.ref.log_prob_max_token_len_per_gpu": [8192, 4096, 20480, 6144],
-        "actor_rollout_ref.rollout.mode": ["async"],
+        "actor_rollout_ref.rollout.mode": ["async", "sync"],
         "actor_rollout_ref.ref.log_prob_use_dynamic_bsz": [True],
         "actor_rollout_ref.rollout.enforce_eager": [False, True],
     },
@@ -150,6 +149,34 @@ def test_a_critic_is_taken_and_said_to_count_for_nothing(params):
     where, data = place(cuda=True, gpus=1), dataset(rows=10_000, kind="prompts")
     without = compile_recipe(replace(spec, params=BESIDE["grpo", "verl"]), data, where)
     assert compile_recipe(spec, data, where).config == without.config
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "used"),
+    [
+        ("algorithm.adv_estimator", "gae", "grpo"),
+        ("algorithm.adv_estimator", "remax", "grpo"),
+        ("actor_rollout_ref.rollout.mode", "sync", "async"),
+    ],
+)
+def test_what_cannot_be_run_here_is_taken_and_said_what_counts_instead(key, value, used):
+    spec = RecipeSpec("r", "grpo", "verl", "organisation/model", {**BESIDE["grpo", "verl"], key: value})
+    found = check(spec)
+    assert not found.errors
+    assert (key, used) in [(one.key, one.suggestion) for one in found.warnings]
+    compiled = compile_recipe(spec, dataset(rows=10_000, kind="prompts"), place(cuda=True, gpus=1))
+    assert compiled.adjusted[key] == (value, used)
+    assert (
+        compiled.config
+        == compile_recipe(
+            spec.merged({key: used}), dataset(rows=10_000, kind="prompts"), place(cuda=True, gpus=1)
+        ).config
+    )
+
+
+def test_one_prompt_one_answer_is_not_enough_for_what_counts_instead():
+    spec = RecipeSpec("r", "grpo", "verl", "organisation/model", {"algorithm.adv_estimator": "remax"})
+    assert ("actor_rollout_ref.rollout.n", "8") in [(one.key, one.suggestion) for one in check(spec).errors]
 
 
 def test_gpus_that_nobody_knows_yet_are_as_many_as_the_settings_need():

@@ -1,6 +1,7 @@
 """What an answer is given by rule: whatever stands in it, a finite number."""
 
 import math
+import time
 
 import pytest
 from hypothesis import given
@@ -54,6 +55,14 @@ def test_the_pattern_can_be_another() -> None:
     settings = Settings.of({"format": 1.0, "format_pattern": r"<answer>.*</answer>"})
     assert rewards.has_format("<answer>5</answer>", "", settings) == 1.0
     assert rewards.has_format("5", "", settings) == 0.0
+
+
+def test_a_pattern_that_never_ends_is_given_up_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    settings = Settings.of({"format": 1.0, "format_pattern": r"^(a|aa)+$"})
+    began = time.monotonic()
+    assert [rewards.has_format("a" * 60 + "b", "", settings) for _ in range(3)] == [0.0, 0.0, 0.0]
+    assert time.monotonic() - began < 10 * rewards.SEARCH_LIMIT_S + 3
+    assert len([record for record in caplog.records if "format_pattern" in record.message]) == 1
 
 
 @pytest.mark.parametrize(("length", "penalty"), [(0, 0.0), (100, 0.0), (150, -0.5), (200, -1.0), (10_000, -1.0)])

@@ -94,6 +94,8 @@ API: Final[dict[str, Row]] = {
     "monitoring/<uuid:job>/metrics/": {"GET": VIEWER},
     "monitoring/<uuid:job>/metrics/rows/": {"GET": VIEWER},
     "monitoring/<uuid:job>/metrics/anomalies/": {"GET": VIEWER},
+    "monitoring/<uuid:job>/metrics/export/": {"GET": VIEWER},
+    "monitoring/key-metrics/": {"GET": VIEWER},
     "tasks/": {"GET": VIEWER},
     "tasks/stats/overview/": {"GET": VIEWER},
     "tasks/<uuid:task_id>/": {"GET": VIEWER},

@@ -1,9 +1,11 @@
-"""Rewards by rule for training on prompts. Pure, standard library only.
+"""Rewards by rule for training on prompts. Pure; standard library only, but for a search with a time limit.
 
 verl loads `compute_score` by the configuration's `reward.custom_reward_function` and calls it once a response with the
 settings of its `reward_kwargs`: the weight of each function by name, and options. What weighs 0 is not computed.
 """
 
+import functools
+import logging
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -14,6 +16,11 @@ from platform_runtime.answers import last_number
 
 MODULE: Final = "pkg://platform_runtime.rewards"
 FUNCTION: Final = "compute_score"
+
+logger = logging.getLogger(__name__)
+
+SEARCH_LIMIT_S: Final = 0.1
+"""A pattern that tries every way to part a text (`(a+)+$`) would otherwise hold the training for years."""
 
 MARK: Final = "####"
 """What follows the last of these is the answer, where there is one."""
@@ -67,8 +74,26 @@ def exact_match(response: str, answer: str, _: Settings) -> float:
 
 
 def has_format(response: str, _: str, settings: Settings) -> float:
-    """1 when the pattern is found in the response, else 0."""
-    return float(re.search(settings.format_pattern, response) is not None)
+    """1 when the pattern is found in the response, else 0, also where the search takes longer than SEARCH_LIMIT_S."""
+    # The standard library's search cannot be interrupted in a thread, where verl calls this. Of the
+    # training side alone: the platform only compiles patterns.
+    import regex  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    try:
+        return float(regex.search(settings.format_pattern, response, timeout=SEARCH_LIMIT_S) is not None)
+    except TimeoutError:
+        _tell_slow(settings.format_pattern)
+        return 0.0
+
+
+@functools.cache
+def _tell_slow(pattern: str) -> None:
+    """Once a process: it may happen with each of thousands of answers."""
+    logger.warning(
+        "format_pattern %r takes longer than %s s on some answers: they count as not having the form.",
+        pattern,
+        SEARCH_LIMIT_S,
+    )
 
 
 def length_penalty(response: str, _: str, settings: Settings) -> float:

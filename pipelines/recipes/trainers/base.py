@@ -30,6 +30,8 @@ class Rules:
     default is anybody's, and so are the values in `harmless`.
     `words`: the texts that a value, or each item of a list, may be. `not_zero`: -1 switches them off (or means all),
     and the trainer divides by them. `lengths`: of lists. `idle`: beginnings of keys that say nothing here, and why.
+    `replaced`: values that scripts bring and the trainer cannot run here -> what counts instead, and why. `plain`:
+    beginnings of keys of `admin` below which numbers and switches are anybody's.
     """
 
     platform: Mapping[str, str]
@@ -41,11 +43,17 @@ class Rules:
     not_zero: frozenset[str] = frozenset()
     lengths: Mapping[str, int] = field(default_factory=dict)
     idle: Mapping[str, str] = field(default_factory=dict)
+    replaced: Mapping[str, Mapping[str, tuple[str, str]]] = field(default_factory=dict)
+    plain: tuple[str, ...] = ()
 
     def ignored(self, key: str) -> str | None:
         """Why what a recipe says of this key counts for nothing; None where it counts."""
         why = self.platform.get(key)
         return why or next((why for prefix, why in self.idle.items() if key.startswith(prefix)), None)
+
+    def replacement(self, key: str, value: Json) -> tuple[str, str] | None:
+        """What counts instead of this value of this key, and why; None where it counts itself."""
+        return self.replaced.get(key, {}).get(value) if isinstance(value, str) else None
 
     def reserved(self, key: str, value: Json, default: Json) -> str | None:
         """Why this value of this key is an administrator's to set; None where it is anybody's.
@@ -56,10 +64,11 @@ class Rules:
             return None
         if key in self.admin:
             return self.admin[key]
+        remote = REMOTE_CODE if _REMOTE_CODE_NAMES & {*key.split("."), *_names_in(value)} else None
         above = next((name for name in self.admin if key.startswith(f"{name}.")), None)
-        if above is not None:
-            return self.admin[above]
-        return REMOTE_CODE if _REMOTE_CODE_NAMES & {*key.split("."), *_names_in(value)} else None
+        if above is None or (key.startswith(self.plain) and isinstance(value, int | float) and remote is None):
+            return remote
+        return self.admin[above]
 
 
 def _names_in(value: Json) -> Iterator[str]:
@@ -89,6 +98,13 @@ class Trainer(ABC):
     """What a form offers; everything else goes as YAML."""
     cpu: ClassVar[Mapping[str, Json]]
     """Without these it does not run on a CPU: there they win over the recipe."""
+
+    fork_keeps: ClassVar[tuple[str, ...]]
+    """Beginnings of settings that a run has to share with the one whose checkpoint it begins from."""
+    fork_renews: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of settings of which another value counts only where the optimizer's state is left behind."""
+    weights_alone: ClassVar[Mapping[str, Json]] = {}
+    """With these a checkpoint's weights are taken and nothing else."""
 
     @abstractmethod
     def tree(self) -> Tree:

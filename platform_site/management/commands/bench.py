@@ -35,35 +35,36 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name", choices=[*BENCHES, "all"])
         parser.add_argument("--database", default="", help="address of an empty PostgreSQL database to fill (SQLite)")
+        parser.add_argument("--quick", action="store_true", help="measure so little that it shows the bench works only")
         parser.add_argument("--here", action="store_true", help=SUPPRESS)
 
     def handle(self, *args: Any, **options: Any) -> None:
         name: str = options["name"]
         if options["here"]:
-            self.stdout.write(json.dumps(_measured(name)))
+            self.stdout.write(json.dumps(_measured(name, options["quick"])))
             return
         names = list(BENCHES) if name == "all" else [name]
         found = {}
         for one in names:
             if name == "all":
                 self.stderr.write(f"{one} …")
-            found[one] = _apart(one, options["database"])
+            found[one] = _apart(one, options["database"], options["quick"])
         about = {"versions": versions(), "machine": machine()}
         whole = {"bench": name, **found[name], **about} if name != "all" else {"benches": found, **about}
         self.stdout.write(json.dumps(whole, indent=2))
 
 
-def _measured(name: str) -> dict[str, Any]:
+def _measured(name: str, quick: bool) -> dict[str, Any]:
     try:
         sandbox.prepare()
     except sandbox.NotThrowAway as error:
         raise CommandError(str(error)) from error
-    figures = Figures()
+    figures = Figures(quick=quick)
     BENCHES[name](figures)
     return asdict(figures)
 
 
-def _apart(name: str, database: str) -> dict[str, Any]:
+def _apart(name: str, database: str, quick: bool) -> dict[str, Any]:
     """In a process of its own, whose settings know nothing of the real data folder, database and Redis."""
     with tempfile.TemporaryDirectory(prefix="anneal-bench-") as folder:
         (Path(folder) / sandbox.MARK).touch()
@@ -71,8 +72,9 @@ def _apart(name: str, database: str) -> dict[str, Any]:
         environment["ANNEAL_DATA_DIR"] = folder
         if database:
             environment["ANNEAL_DATABASE_URL"] = database
+        options = ["--here", "--quick"] if quick else ["--here"]
         done = subprocess.run(
-            [sys.executable, str(settings.BASE_DIR / "manage.py"), "bench", name, "--here"],
+            [sys.executable, str(settings.BASE_DIR / "manage.py"), "bench", name, *options],
             env=environment,
             capture_output=True,
             text=True,

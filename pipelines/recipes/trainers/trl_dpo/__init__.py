@@ -20,7 +20,7 @@ def _tree() -> Tree:
     for key, (type_, default) in {**keys.LEAVES, **keys.OURS}.items():
         section, dot, name = key.partition(".")
         (raw.setdefault(section, {}) if dot else raw)[name if dot else key] = default
-        leaves[key] = Leaf(key, type_, default, open="object" in type_)
+        leaves[key] = Leaf(key, type_, default, open="object" in type_, items=keys.ITEMS.get(key, ""))
     return resources.beside(Tree(raw=raw, leaves=leaves))
 
 
@@ -39,6 +39,7 @@ class TrlDpo(Trainer):
     )
     groups: ClassVar[tuple[Group, ...]] = fields.GROUPS
     cpu: ClassVar[Mapping[str, Json]] = keys.CPU
+    fork_keeps: ClassVar[tuple[str, ...]] = keys.IN_CHECKPOINT
 
     def tree(self) -> Tree:
         return _tree()

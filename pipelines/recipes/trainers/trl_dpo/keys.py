@@ -85,6 +85,13 @@ LEAVES: Final[Mapping[str, tuple[str, Json]]] = {
 }
 """key -> type and default, as Leaf has them."""
 
+ITEMS: Final[Mapping[str, str]] = {
+    "loss_weights": "number",
+    "model.lora_target_modules": "string",
+    "model.lora_modules_to_save": "string",
+}
+"""key -> what its list holds, where the default shows none."""
+
 OURS: Final[Mapping[str, tuple[str, Json]]] = {
     "model.path": ("null|string", None),
     "data.train_files": ("null|string", None),
@@ -190,6 +197,24 @@ AT_MOST: Final[Mapping[str, int | float]] = {
     "model.lora_dropout": 0.99,
 }
 NOT_ZERO: Final = frozenset({"max_steps"})
+
+IN_CHECKPOINT: Final = (
+    # transformers always takes the optimizer's and the schedule's state as well, and skips as many batches.
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "learning_rate",
+    "lr_scheduler_",
+    "warmup_steps",
+    "optim",
+    "weight_decay",
+    "adam_",
+    "seed",
+    "data_seed",
+    "train_sampling_strategy",
+    "dataloader_drop_last",
+    "model.",
+)
+"""Beginnings of settings that a run shares with the one whose checkpoint it begins from."""
 
 CPU: Final[Mapping[str, Json]] = {
     # Processors are slow at half precision, and have none of the others.

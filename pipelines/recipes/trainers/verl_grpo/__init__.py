@@ -123,9 +123,19 @@ class VerlGrpo(Trainer):
         not_zero=ranges.NOT_ZERO,
         lengths=ranges.LENGTHS,
         idle=ownership.IDLE,
+        replaced=ownership.REPLACED,
+        plain=ownership.PLAIN,
     )
     groups: ClassVar[tuple[Group, ...]] = fields.GROUPS
     cpu: ClassVar[Mapping[str, Json]] = CPU
+    fork_keeps: ClassVar[tuple[str, ...]] = (
+        "data.",
+        "actor_rollout_ref.model.lora_",
+        "actor_rollout_ref.model.target_",
+        "actor_rollout_ref.model.exclude_",
+    )
+    fork_renews: ClassVar[tuple[str, ...]] = ("actor_rollout_ref.actor.optim.",)
+    weights_alone: ClassVar[Mapping[str, Json]] = {"actor_rollout_ref.actor.checkpoint.load_contents": ["model"]}
     module: ClassVar[str] = "platform_runtime.trainers.verl_grpo"
     uses_ray: ClassVar[bool] = True
 

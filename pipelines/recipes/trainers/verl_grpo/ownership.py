@@ -92,5 +92,17 @@ HARMLESS: Final = {
 }
 """Values of such keys that are anybody's."""
 
+PLAIN: Final = tuple(f"actor_rollout_ref.rollout.engine_kwargs.{name}." for name in ("vllm", "sglang", "trtllm"))
+"""Of what goes to an engine as it is, numbers and switches name no code, file or address."""
+
+_NOT_GRPO: Final = gettext_noop("A run of GRPO has neither a critic nor a second answer without chance: grpo counts.")
+REPLACED: Final = {
+    "algorithm.adv_estimator": {"gae": ("grpo", _NOT_GRPO), "remax": ("grpo", _NOT_GRPO)},
+    "actor_rollout_ref.rollout.mode": {
+        "sync": ("async", gettext_noop("verl has one way to ask an engine by now: async counts."))
+    },
+}
+"""key -> value of scripts for PPO, or for older releases -> what counts instead, and why."""
+
 IDLE: Final = {"critic.": gettext_noop("GRPO has no critic.")}
 """What scripts that were made from one for PPO still say."""

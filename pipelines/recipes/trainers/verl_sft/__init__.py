@@ -55,6 +55,10 @@ class VerlSft(Trainer):
     )
     groups: ClassVar[tuple[Group, ...]] = fields.GROUPS
     cpu: ClassVar[Mapping[str, Json]] = CPU
+    # The order of the data stands in the checkpoint, and so does the shape of an adapter.
+    fork_keeps: ClassVar[tuple[str, ...]] = ("data.", "model.lora_", "model.target_", "model.exclude_")
+    fork_renews: ClassVar[tuple[str, ...]] = ("optim.",)
+    weights_alone: ClassVar[Mapping[str, Json]] = {"checkpoint.load_contents": ["model"]}
     module: ClassVar[str] = "platform_runtime.trainers.verl_sft"
 
     def tree(self) -> Tree:
