@@ -246,3 +246,36 @@ class BadLine(models.Model):
 
     def __str__(self) -> str:
         return f"{self.segment_id}:{self.offset}"
+
+
+class SystemLog(models.Model):
+    """How far an attempt's samples of its machine have been read, and how finely they are kept."""
+
+    segment = models.OneToOneField(Segment, on_delete=models.CASCADE, related_name="system")
+    offset = models.PositiveBigIntegerField(_("offset"), default=0)
+    inode = models.PositiveBigIntegerField(default=0)
+    last_n = models.PositiveBigIntegerField(default=0, help_text="The number of the last sample that was taken in.")
+    width_s = models.FloatField(_("seconds a row"), help_text="Doubles when there would be too many rows.")
+    looked_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return str(self.segment)
+
+
+class SystemSample(models.Model):
+    """What the machine did in [index * width_s, (index + 1) * width_s) of its clock, as `monitoring.system` has it."""
+
+    log = models.ForeignKey(SystemLog, on_delete=models.CASCADE, related_name="samples", db_index=False)
+    index = models.BigIntegerField(_("index"))
+    samples = models.PositiveIntegerField(_("samples"))
+    time = models.FloatField(_("time"), help_text="Of the last sample, seconds since the epoch by the host's clock.")
+    values = models.JSONField(_("values"))
+
+    class Meta:
+        ordering: ClassVar = ["log_id", "index"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["log", "index"], name="system_sample_index"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.log_id}@{self.index}"

@@ -5,6 +5,7 @@ from django.utils.translation import gettext as _
 from platform_site.common.sockets import Receive, Scope, Send
 
 from .live.job import watch_job
+from .live.playback import play_job
 from .live.rollouts import watch_rollouts
 from .live.socket import Socket, unknown
 from .live.updates import watch_updates
@@ -13,6 +14,11 @@ from .live.updates import watch_updates
 async def live(scope: Scope, receive: Receive, send: Send) -> None:
     """A job's points, status and progress as they come."""
     await Socket(scope, receive, send).serve(watch_job)
+
+
+async def playback(scope: Scope, receive: Receive, send: Send) -> None:
+    """A run once more, in the time it took or faster."""
+    await Socket(scope, receive, send).serve(play_job)
 
 
 async def rollouts(scope: Scope, receive: Receive, send: Send) -> None:

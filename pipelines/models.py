@@ -318,3 +318,17 @@ class Transition(models.Model):
 
     def __str__(self) -> str:
         return f"{self.from_status} -> {self.to_status}"
+
+
+class ChartLayout(models.Model):
+    """How somebody looks at the runs of a recipe: which metrics, and how they are drawn (see `services.charts`)."""
+
+    user = models.ForeignKey("common.User", on_delete=models.CASCADE, related_name="+", db_index=False)
+    recipe = models.ForeignKey(Recipe, on_delete=models.CASCADE, related_name="+")
+    layout = models.JSONField(_("layout"), default=dict)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["user", "recipe"], name="chart_layout_of_a_recipe")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id}: {self.recipe_id}"

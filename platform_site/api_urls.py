@@ -11,5 +11,6 @@ urlpatterns = [
     path("", include("pipelines.api_recipes")),
     path("", include("datasets.api")),
     path("", include("monitoring.api")),
+    path("", include("monitoring.system_api")),
     *fallback,
 ]

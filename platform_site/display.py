@@ -1,7 +1,7 @@
 """How statuses, times, durations and numbers read on a page. Pure, apart from the active language."""
 
 import math
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from django.utils import timezone
@@ -95,6 +95,33 @@ def duration(seconds: float | None) -> str:
     if whole < DAY:
         return _("{h} h {m} min").format(h=whole // HOUR, m=whole % HOUR // MINUTE)
     return _("{d} d {h} h").format(d=whole // DAY, h=whole % DAY // HOUR)
+
+
+def about(seconds: float | None) -> str:
+    """`10800` as `3 h`: a duration as rough as a forecast is, in one unit. Empty for None."""
+    if seconds is None or not math.isfinite(seconds):
+        return ""
+    if seconds < 90 * MINUTE:
+        return _("{n} min").format(n=max(1, round(seconds / MINUTE)))
+    if seconds < 2 * DAY:
+        return _("{n} h").format(n=round(seconds / HOUR))
+    return _("{n} d").format(n=round(seconds / DAY))
+
+
+def memory_size(size: float | None) -> str:
+    """Bytes in GiB, the unit of memory and of the charts beside it; smaller ones in MiB. A dash for None."""
+    if size is None:
+        return "–"
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+
+
+def moment(seconds: float | None) -> str:
+    """Seconds since the epoch as a time of day with its date; a dash where none was recorded, or none that exists."""
+    try:
+        at = datetime.fromtimestamp(seconds if seconds is not None else math.nan, UTC)
+    except (ValueError, OverflowError, OSError):
+        return "–"
+    return date_format(timezone.localtime(at), "Y-m-d H:i:s")
 
 
 def ago(at: datetime, now: datetime | None = None) -> str:

@@ -348,5 +348,61 @@ class Migration(migrations.Migration):
             model_name="keymetric",
             constraint=models.UniqueConstraint(fields=("stream", "name"), name="key_metric_name"),
         ),
+        migrations.CreateModel(
+            name="SystemLog",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("offset", models.PositiveBigIntegerField(default=0, verbose_name="offset")),
+                ("inode", models.PositiveBigIntegerField(default=0)),
+                (
+                    "last_n",
+                    models.PositiveBigIntegerField(
+                        default=0, help_text="The number of the last sample that was taken in."
+                    ),
+                ),
+                (
+                    "width_s",
+                    models.FloatField(
+                        help_text="Doubles when there would be too many rows.", verbose_name="seconds a row"
+                    ),
+                ),
+                ("looked_at", models.DateTimeField(null=True)),
+                (
+                    "segment",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="system", to="monitoring.segment"
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
+            name="SystemSample",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("index", models.BigIntegerField(verbose_name="index")),
+                ("samples", models.PositiveIntegerField(verbose_name="samples")),
+                (
+                    "time",
+                    models.FloatField(
+                        help_text="Of the last sample, seconds since the epoch by the host's clock.",
+                        verbose_name="time",
+                    ),
+                ),
+                ("values", models.JSONField(verbose_name="values")),
+                (
+                    "log",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="samples",
+                        to="monitoring.systemlog",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["log_id", "index"],
+                "constraints": [models.UniqueConstraint(fields=("log", "index"), name="system_sample_index")],
+            },
+        ),
         migrations.RunPython(storage.keep_uncompressed, migrations.RunPython.noop),
     ]

@@ -15,6 +15,7 @@ from monitoring import selectors as monitoring
 from monitoring.models import Stream
 from monitoring.services.rollouts import LAST_LOOK, index_rollouts
 from monitoring.services.sync import open_segment, sync_stream
+from monitoring.services.system import sync_system
 from pipelines.folders import models_folder, rollouts_folder, run_folder
 from pipelines.models import Attempt, Job, Stage
 from pipelines.recipe_selectors import spec_of
@@ -162,6 +163,7 @@ class TrainModel(RunnerKind):
 
     def observe(self, stage: Stage, attempt: Attempt, transport: Transport) -> None:
         sync_stream(stage.id, transport)
+        sync_system(stage.id, attempt.number, run_folder(attempt).system, transport)
         folder = rollouts_folder(attempt)
         unread = index_rollouts(stage.id, attempt.number, folder, transport)
         if unread and transport.stat(run_folder(attempt).exit) is not None:

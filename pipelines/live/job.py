@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 POINTS_S: Final = 1 / 20
 STATE_S: Final = 1 / 2
+MACHINE_S: Final = 2.0
 _LONGEST_CURSOR: Final = 18
 
 
@@ -53,6 +54,7 @@ class JobTopic:
         self._viewers: dict[Socket, _Viewer] = {}
         self._points = Pace(POINTS_S, self._send_points)
         self._state = Pace(STATE_S, self._send_state)
+        self._machine = Pace(MACHINE_S, self._send_machine)
         self._first = Pace(0, self._greet)
         self._versions = (-1, -1)
 
@@ -67,9 +69,12 @@ class JobTopic:
         return not self._viewers
 
     def hears(self, group: str) -> bool:
-        return group in (f"stage.{self._job_id}", f"stream.{self._job_id}")
+        return group in (f"stage.{self._job_id}", f"stream.{self._job_id}", f"system.{self._job_id}")
 
     def heard(self, event: live.Event) -> None:
+        if event.group.startswith("system."):
+            self._machine.touch()
+            return
         if event.group.startswith("stream."):
             self._points.touch()
         self._state.touch()
@@ -86,7 +91,7 @@ class JobTopic:
         self._viewers.pop(socket, None)
 
     def stop(self) -> None:
-        for pace in (self._points, self._state, self._first):
+        for pace in (self._points, self._state, self._machine, self._first):
             pace.stop()
 
     # --- What the socket calls ---
@@ -122,6 +127,18 @@ class JobTopic:
             # A socket with no room keeps its cursor, and gets what it missed once there is room.
             if viewer.socket.outbox.offer(texts[is_json], missed=self._points.touch):
                 viewer.cursor = feed.cursor
+
+    # --- The machine ---
+
+    async def _send_machine(self) -> None:
+        """To the pages: a sample that finds no room is made good by the next one."""
+        pages = [viewer for viewer in self._viewers.values() if viewer.shape is not None]
+        if pages:
+            languages = {viewer.socket.language for viewer in pages}
+            html = await self._hub.in_database(render.machine, self._job_id, languages)
+            for viewer in pages:
+                if viewer.socket.language in html:
+                    viewer.socket.outbox.offer(html[viewer.socket.language])
 
     # --- Status and progress ---
 

@@ -16,6 +16,8 @@ from django.utils.safestring import SafeString, mark_safe
 from environments import training
 from environments.models import Host
 from monitoring.selectors import Feed
+from monitoring.system_selectors import machine_now
+from pipelines.machine_view import machine_view
 from pipelines.models import Attempt, Job
 from pipelines.selectors import stage_progress
 from pipelines.states import STAGE_TERMINAL
@@ -101,6 +103,20 @@ def job_state(job_id: UUID, readers: Iterable[Reader], known: tuple[object, ...]
         html=html,
         html_progress=html_progress,
     )
+
+
+def machine(job_id: UUID, languages: Iterable[str]) -> dict[str, str]:
+    """What a run's page says of its machine, by language; empty when the job is gone."""
+    job = Job.objects.select_related("stage").filter(pk=job_id).first()
+    if job is None:
+        return {}
+    view = machine_view(machine_now(job_id), active=job.stage.status not in STAGE_TERMINAL)
+    html = {}
+    for language in languages:
+        with translation.override(language):
+            context = {"machine": view, "language": language}
+            html[language] = partial("#machine-now", render_to_string("jobs/_machine.html#machine_now", context))
+    return html
 
 
 def rows(job_ids: Iterable[UUID], languages: Iterable[str]) -> list[Row]:

@@ -159,6 +159,28 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="ChartLayout",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("layout", models.JSONField(default=dict, verbose_name="layout")),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "recipe",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="pipelines.recipe"
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
             name="RecipeRevision",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
@@ -508,6 +530,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="pipeline",
             index=models.Index(fields=["status", "-created_at"], name="pipelines_p_status_3d995d_idx"),
+        ),
+        migrations.AddConstraint(
+            model_name="chartlayout",
+            constraint=models.UniqueConstraint(fields=("user", "recipe"), name="chart_layout_of_a_recipe"),
         ),
         migrations.AddConstraint(
             model_name="reciperevision",

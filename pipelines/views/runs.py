@@ -26,6 +26,7 @@ from ..services.cancel import cancel_stage
 from ..services.submit import began_from, submit_job
 from ..states import STAGE_TERMINAL
 from .log import log_file
+from .monitor import monitor_context
 from .recipes import listed, newest
 
 PAGE_SIZE: Final = 25
@@ -103,6 +104,7 @@ def job(request: HttpRequest, job_id: UUID) -> HttpResponse:
             "live": found.stage.status not in STAGE_TERMINAL,
             "cancellable": found.stage.status in (*ACTIVE[:4],),
             "rollouts": selectors.has_rollouts(found),
+            **monitor_context(request, found),
         },
     )
 

@@ -70,6 +70,21 @@ def duration(seconds: float | None) -> str:
 
 
 @register.filter
+def about(seconds: float | None) -> str:
+    return display.about(seconds)
+
+
+@register.filter
+def memory_size(size: float | None) -> str:
+    return display.memory_size(size)
+
+
+@register.filter
+def moment(seconds: float | None) -> str:
+    return display.moment(seconds)
+
+
+@register.filter
 def metric_value(value: object) -> str:
     return display.metric_value(value)
 

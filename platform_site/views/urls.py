@@ -5,7 +5,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 from django.views.i18n import set_language
 
-from pipelines.views import pipelines, recipe_import, recipes, rollouts, runs, tasks
+from pipelines.views import monitor, pipelines, recipe_import, recipes, rollouts, runs, tasks
 
 from . import datasets, home, preferences, system
 
@@ -22,6 +22,9 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/cancel/", runs.cancel_job, name="job-cancel"),
     path("jobs/<uuid:job_id>/rerun/", runs.rerun, name="job-rerun"),
     path("jobs/<uuid:job_id>/log/", runs.job_log, name="job-log"),
+    path("jobs/<uuid:job_id>/charts/", monitor.keep_charts, name="job-charts"),
+    path("jobs/<uuid:job_id>/sync/", monitor.sync_job, name="job-sync"),
+    path("jobs/<uuid:job_id>/rows/", monitor.job_rows, name="job-rows"),
     path("jobs/<uuid:job_id>/rollouts/", rollouts.job_rollouts, name="job-rollouts"),
     path("pipelines/", pipelines.pipelines, name="pipelines"),
     path("pipelines/create/", pipelines.create_pipeline, name="pipeline-create"),

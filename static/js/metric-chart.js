@@ -5,12 +5,12 @@
 //   view.values, view.lows, view.highs        (number | null)[]; null where the logged value was not finite
 //   view.odd      Map<step, "NaN" | …>        those values
 //   view.range    [min, max] | null           what is zoomed to
-//   view.marks    number[]                    x of restarts
+//   view.under    (plot, colours) => void     what else is drawn, below the line: {line, muted, faint}
+//   view.where    (i) => text                 what to call a point; without: its step
 //   view.smoothing 0-0.98, view.scale "linear" | "log", view.axis "step" | "time"
 // Events: `chartzoom` {detail: [min, max] | null} after a brush or a double click.
 
 const { say, duration } = window.anneal;
-const TABLE_ROWS = 200;
 const SYNC = "charts";
 
 const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -143,7 +143,7 @@ class MetricChart extends HTMLElement {
       width: Math.max(50, area.clientWidth),
       height: Math.max(50, area.clientHeight),
       legend: { show: false },
-      padding: [8, 8, 0, 0],
+      padding: [8, view.axis === "time" ? 24 : 8, 0, 0],
       scales: { x: { time: false }, y: { distr, ...(distr === 4 ? { asinh: 1 } : {}) } },
       series,
       bands: bands ? [{ series: [series.length - 2, series.length - 1], fill: fade(line, 0.16) }] : [],
@@ -152,7 +152,7 @@ class MetricChart extends HTMLElement {
         { ...axis, size: 58, space: 34, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format(tick))) },
       ],
       cursor: {
-        sync: { key: SYNC, setSeries: false, scales: ["x", null] },
+        sync: { key: this.getAttribute("sync") ?? SYNC, setSeries: false, scales: ["x", null] },
         drag: { x: true, y: false, setScale: false, dist: 6 },
         points: { size: 7, fill: line },
         focus: { prox: -1 },
@@ -160,7 +160,7 @@ class MetricChart extends HTMLElement {
       hooks: {
         setSelect: [(plot) => this.#brush(plot)],
         setCursor: [(plot) => this.#point((plot.cursor.left ?? -1) < 0 ? -1 : plot.cursor.idx ?? -1)],
-        drawClear: [(plot) => this.#marks(plot)],
+        drawClear: [(plot) => this.#view.under?.(plot, { line, muted, faint: fade(line, 0.6) })],
         ready: [(plot) => {
           plot.over.addEventListener("dblclick", (event) => {
             event.stopImmediatePropagation();
@@ -178,22 +178,6 @@ class MetricChart extends HTMLElement {
     plot.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
     // The brush of one chart is drawn on its neighbours too; only the one under the pointer speaks.
     if (plot.cursor.event) this.dispatchEvent(new CustomEvent("chartzoom", { bubbles: true, detail: range }));
-  }
-
-  #marks(plot) {
-    const { ctx, bbox } = plot;
-    ctx.save();
-    ctx.strokeStyle = colour("--line");
-    ctx.setLineDash([4, 4]);
-    for (const mark of this.#view.marks) {
-      const at = plot.valToPos(mark, "x", true);
-      if (at < bbox.left || at > bbox.left + bbox.width) continue;
-      ctx.beginPath();
-      ctx.moveTo(at, bbox.top);
-      ctx.lineTo(at, bbox.top + bbox.height);
-      ctx.stroke();
-    }
-    ctx.restore();
   }
 
   #resize() {
@@ -245,50 +229,28 @@ class MetricChart extends HTMLElement {
       return;
     }
     const picked = this.#at >= 0 && this.#at < view.x.length;
-    const at = picked ? this.#at : view.x.length - 1;
+    const at = picked ? this.#at : Math.max(0, view.x.findLastIndex((x) => x <= (view.range?.[1] ?? x)));
     const step = view.steps[at];
     const value = view.values[at] ?? view.odd.get(step) ?? null;
     const text = format(value);
+    const place = view.where ? view.where(at) : say("step-n", { step });
     const strong = document.createElement("b");
     strong.textContent = text;
     const where = document.createElement("span");
     where.className = "muted";
-    where.textContent = `${say("step-n", { step })}  `;
+    where.textContent = `${place}  `;
     read.replaceChildren(where, strong);
     const area = this.querySelector(".chart-area");
     area.ariaValueNow = String(step);
-    area.ariaValueText = say("point", { name: this.getAttribute("name"), value: text, step });
+    const told = { name: this.getAttribute("name"), value: text, step, place };
+    area.ariaValueText = say(view.where ? "point-at" : "point", told);
   }
 
-  #table() {
-    const box = this.querySelector(".scroll");
-    const view = this.#view;
-    if (!this.querySelector("details").open || !view) return;
-    const all = view.steps.length;
-    const from = Math.max(0, all - TABLE_ROWS);
-    const table = document.createElement("table");
-    table.className = "plain";
-    const caption = table.createCaption();
-    caption.className = all > TABLE_ROWS ? "muted" : "visually-hidden";
-    caption.textContent = all > TABLE_ROWS ? say("last-n", { n: TABLE_ROWS, all }) : this.getAttribute("name");
-    const head = table.createTHead().insertRow();
-    for (const key of ["step", "value"]) {
-      const cell = document.createElement("th");
-      cell.scope = "col";
-      cell.textContent = say(key);
-      head.append(cell);
+  async #table() {
+    const { tableOf } = await import("./chart-table.js");
+    if (this.querySelector("details").open && this.#view) {
+      this.querySelector(".scroll").replaceChildren(tableOf(this.#view, this.getAttribute("name"), format));
     }
-    const body = table.createTBody();
-    for (let i = all - 1; i >= from; i -= 1) {
-      const row = body.insertRow();
-      const cell = document.createElement("th");
-      cell.scope = "row";
-      cell.className = "num";
-      cell.textContent = view.steps[i];
-      row.append(cell);
-      row.insertCell().textContent = format(view.values[i] ?? view.odd.get(view.steps[i]) ?? null);
-    }
-    box.replaceChildren(table);
   }
 }
 

@@ -1,108 +1,85 @@
-// The charts of a run: which metrics, their values from the API and then from the socket, zoom, smoothing, axes.
-// The store holds every step once, however often it arrives, so a reconnect can simply read again.
+// The charts of a run: which metrics, their values from the API and then from the socket, and what is looked at: the
+// run as it goes on, a part of its past, or the run played back. What not every visit needs is loaded when asked for.
 
-const { say, now } = window.anneal;
+import { defaults } from "./first-charts.js";
+import "./metric-feed.js";
+import { near } from "./near.js";
+import { Series, seriesIn } from "./series.js";
+
+const { say, now, announce } = window.anneal;
 const POINTS = 1500;
 const COMPACT_AT = 6000;
-const ROWS_PAGE = 500;
-const TIME_SAMPLES = 24;
-const FIRST_PICKS = [/(^|[/_])loss$/, /reward.*mean|score.*mean/, /kl/, /grad_norm/, /(^|\/)lr$|learning_rate/, /throughput|tokens|mfu/, /time/];
-const DEFAULT_CHARTS = 4;
-
-class Series {
-  steps = [];
-  values = [];
-  lows = [];
-  highs = [];
-  odd = new Map();
-
-  // `value`: a number, "NaN" or an infinity as text, or null. Steps come in any order; the last word counts.
-  put(step, value, low, high) {
-    const finite = typeof value === "number" ? value : null;
-    if (typeof value === "string") this.odd.set(step, value);
-    else this.odd.delete(step);
-    const last = this.steps.length - 1;
-    let at = last + 1;
-    if (last >= 0 && step <= this.steps[last]) {
-      let from = 0;
-      at = last;
-      while (from < at) {
-        const middle = (from + at) >> 1;
-        if (this.steps[middle] < step) from = middle + 1;
-        else at = middle;
-      }
-    }
-    const known = this.steps[at] === step ? 1 : 0;
-    this.steps.splice(at, known, step);
-    this.values.splice(at, known, finite);
-    this.lows.splice(at, known, typeof low === "number" ? low : finite);
-    this.highs.splice(at, known, typeof high === "number" ? high : finite);
-  }
-}
-
-function seriesOf(points, odd = []) {
-  const made = new Series();
-  for (const [step, value, low, high] of points) made.put(step, value, low, high);
-  for (const [step, value] of odd) made.odd.set(step, value);
-  return made;
-}
+const KEYS = new Set([" ", "[", "]"]);
+const FIELDS = "input, select, textarea, [contenteditable]";
+const OWN_SPACE = `${FIELDS}, button, summary, a[href], [role=log]`;
 
 class Monitor {
   names = [];
   chosen = [];
   series = new Map();
+  tails = new Map();
+  marks = [];
+  player = null;
   zoomed = null;
   range = null;
+  newer = 0;
   resolution = 1;
   total = 0;
+  last = null;
   cursor = null;
   read = null;
   segments = [];
   smoothing = 0;
   axis = "step";
   scale = "linear";
+  columns = 2;
   times = null;
   picked = false;
   failures = 0;
+  kept = Promise.resolve();
 
   constructor(section) {
     this.section = section;
     this.url = section.dataset.metrics;
     this.started = Date.parse(section.dataset.started) || null;
-    this.charts = section.querySelector("[data-charts]");
-    this.empty = section.querySelector("[data-charts-empty]");
-    this.chooser = section.querySelector("[data-chooser]");
+    this.charts = this.find("charts");
+    this.empty = this.find("charts-empty");
+    this.chooser = this.find("chooser");
     this.restore();
     this.wire();
     this.load();
   }
 
-  // --- Memory: what was chosen for this recipe ---------------------------------------------------------------
+  find(name) { return this.section.querySelector(`[data-${name}]`); }
 
-  get key() { return `anneal.metrics.${this.section.dataset.memory}`; }
+  // --- Memory: how this recipe's runs are looked at ------------------------------------------------------------
 
   restore() {
-    try {
-      const kept = JSON.parse(localStorage.getItem(this.key) ?? "null");
-      if (Array.isArray(kept?.chosen)) [this.chosen, this.picked] = [kept.chosen.map(String), true];
-      this.smoothing = Math.min(0.98, Math.max(0, Number(kept?.smoothing) || 0));
-      if (kept?.scale === "log") this.scale = "log";
-    } catch { /* no storage, or not ours: the defaults do */ }
+    const kept = JSON.parse(this.section.dataset.layout);
+    if (kept.charts) [this.chosen, this.picked] = [kept.charts, true];
+    ({ smoothing: this.smoothing, scale: this.scale, axis: this.axis, columns: this.columns } = kept);
   }
 
+  // One after the other, so that the last one stays.
   remember() {
-    try {
-      localStorage.setItem(this.key, JSON.stringify({ chosen: this.picked ? this.chosen : null, smoothing: this.smoothing, scale: this.scale }));
-    } catch { /* a private window forgets */ }
+    this.kept = this.kept.then(() => this.keep()).catch(() => { /* it is remembered as long as the page is open */ });
+  }
+
+  keep() {
+    const body = new URLSearchParams({ smoothing: this.smoothing, scale: this.scale, axis: this.axis, columns: this.columns });
+    if (this.picked) body.set("chosen", "1");
+    for (const name of this.picked ? this.chosen : []) body.append("charts", name);
+    const headers = JSON.parse(document.body.getAttribute("hx-headers:inherited"));
+    return fetch(this.section.dataset.keep, { method: "POST", body, headers, keepalive: true });
   }
 
   // --- Reading -----------------------------------------------------------------------------------------------
 
-  async get(query = "", path = "") {
+  get = async (query = "", path = "") => {
     const response = await fetch(`${this.url}${path}${query}`, { headers: { Accept: "application/json" } });
     if (!response.ok) throw new Error(`${response.status} ${this.url}`);
     return response.json();
-  }
+  };
 
   // Everything that is shown, as the database has it now.
   async load() {
@@ -116,6 +93,8 @@ class Monitor {
       this.known(about);
       this.read = about.cursor;
       await this.fill(this.chosen);
+      await this.attempts();
+      if (this.axis === "time" && !this.times) await this.readTimes();
       this.failures = 0;
       this.note("");
     } catch {
@@ -134,6 +113,7 @@ class Monitor {
 
   known({ names = [], segments, total_steps: total, cursor }) {
     this.segments = segments ?? this.segments;
+    this.last = Math.max(...this.segments.map((part) => part.last_step ?? -1), -1);
     this.total = total ?? this.total;
     this.cursor = cursor ?? this.cursor;
     this.add(names);
@@ -147,93 +127,117 @@ class Monitor {
     this.choices();
   }
 
-  async fill(names, from = null) {
+  async fill(names) {
     const wanted = names.filter((name) => this.names.includes(name));
     if (!wanted.length) return;
-    const query = new URLSearchParams({ names: wanted.join(","), points: POINTS });
-    if (from !== null) query.set("start_step", from);
-    const answer = await this.get(`?${query}`);
+    const answer = await this.get(`?${new URLSearchParams({ names: wanted.join(","), points: POINTS })}`);
     this.resolution = answer.resolution;
     this.known(answer);
-    for (const [name, points] of Object.entries(answer.series)) {
-      this.series.set(name, seriesOf(points, answer.non_finite?.[name]));
-    }
+    for (const [name, series] of seriesIn(answer)) this.series.set(name, series);
+  }
+
+  // Most runs have one attempt, and nothing to tell of it.
+  async attempts() {
+    if (this.segments.length < 2) return;
+    const { marksOf, readTails, drawAttempts } = await import("./segments.js");
+    this.drawAttempts = drawAttempts;
+    this.marks = marksOf(this.segments);
+    this.tails = await readTails(this.get, this.segments, this.chosen);
+  }
+
+  async readTimes() {
+    const { readTimes } = await import("./time-axis.js");
+    this.times = await readTimes(this.get, this.segments, this.total, this.started && this.started / 1000);
   }
 
   // What the socket says: {name: [[step, value]]}.
   take(points) {
     this.add(Object.keys(points));
     let crowded = false;
-    let missing = [];
+    let missing = false;
+    const fresh = new Set();
     for (const [name, line] of Object.entries(points)) {
+      for (const [step] of line) if (step > this.last) fresh.add(step);
       const series = this.series.get(name);
       if (!series) {
         // A metric that is shown but was never read: the socket has only what came since.
-        if (this.chosen.includes(name)) missing.push(name);
+        missing ||= this.chosen.includes(name);
         continue;
       }
       for (const [step, value] of line) series.put(step, value);
       crowded ||= series.steps.length > COMPACT_AT;
-      const last = line.at(-1)?.[0];
-      if (this.times && this.started && last > (this.times.steps.at(-1) ?? -1)) {
-        this.times.steps.push(last);
-        this.times.seconds.push((now() - this.started) / 1000);
-      }
+      if (this.started) this.times?.push(line.at(-1)?.[0], (now() - this.started) / 1000);
     }
-    if (missing.length || crowded) this.load();
-    this.draw();
+    this.last = Math.max(this.last, ...fresh);
+    this.newer += fresh.size;
+    if (missing || crowded) this.load();
+    // Whoever looks at the past is not moved on.
+    else if (this.range) this.history();
+    else if (!this.player) this.draw();
   }
 
-  // --- Zoom --------------------------------------------------------------------------------------------------
+  whole(name) { return (this.zoomed ?? this.series).get(name) ?? new Series(); }
+
+  // --- The past: a range, finer than the whole ---------------------------------------------------------------
 
   async zoom(range) {
     this.range = range;
     this.zoomed = null;
+    this.records = null;
+    this.newer = 0;
+    this.history();
     this.draw();
-    if (!range || this.resolution <= 1 || this.axis !== "step") return;
-    const query = new URLSearchParams({
-      names: this.chosen.join(","), points: POINTS, start_step: Math.max(0, Math.floor(range[0])), end_step: Math.ceil(range[1]),
-    });
+    if (!range) return;
+    const [start, end] = this.stepsOf(range);
+    const query = new URLSearchParams({ names: this.chosen.join(","), points: POINTS, start_step: start, end_step: end });
     try {
       const answer = await this.get(`?${query}`);
       if (this.range !== range) return;
-      this.zoomed = new Map(Object.entries(answer.series).map(([name, points]) => [name, seriesOf(points, answer.non_finite?.[name])]));
+      if (this.resolution > 1) this.zoomed = seriesIn(answer);
+      this.records = answer.total_steps;
+      this.history();
+      announce(`${this.find("history-range").textContent}, ${this.find("history-records").textContent}`);
       this.draw();
     } catch { /* the coarse curve stays */ }
   }
 
-  // --- Time axis: the API's rows have the trainer's clock; long runs are sampled and interpolated ---------------
-
-  async readTimes() {
-    const steps = [];
-    const seconds = [];
-    const take = ({ results }) => {
-      for (const row of results) {
-        if (row.time === null || row.step <= (steps.at(-1) ?? -1)) continue;
-        steps.push(row.step);
-        seconds.push(row.time);
-      }
-    };
-    const parts = this.segments.filter((part) => part.first_step !== null);
-    const first = Math.min(...parts.map((part) => part.first_step));
-    const last = Math.max(...parts.map((part) => part.last_step));
-    if (this.total <= ROWS_PAGE) take(await this.get(`?limit=${ROWS_PAGE}`, "rows/"));
-    else {
-      const at = Array.from({ length: TIME_SAMPLES + 1 }, (_, i) => Math.round(first + ((last - first) * i) / TIME_SAMPLES));
-      for (const answer of await Promise.all(at.map((step) => this.get(`?start_step=${step}&limit=1`, "rows/")))) take(answer);
-    }
-    const start = this.started ? this.started / 1000 : seconds[0];
-    this.times = { steps, seconds: seconds.map((at) => Math.max(0, at - start)) };
+  stepsOf([from, to]) {
+    const steps = this.axis === "time" && this.times ? [this.times.stepAt(from), this.times.stepAt(to)] : [from, to];
+    return [Math.max(0, Math.ceil(steps[0])), Math.max(0, Math.floor(steps[1]))];
   }
 
-  timeOf(step) {
-    const { steps, seconds } = this.times;
-    if (!steps.length) return step;
-    let high = steps.findIndex((known) => known >= step);
-    if (high < 0) high = steps.length - 1;
-    const low = Math.max(0, high - 1);
-    if (steps[high] === steps[low]) return seconds[high];
-    return seconds[low] + ((step - steps[low]) * (seconds[high] - seconds[low])) / (steps[high] - steps[low]);
+  history() {
+    this.find("history").hidden = !this.range || Boolean(this.player);
+    if (!this.range) return;
+    const [first, last] = this.stepsOf(this.range);
+    this.find("history-range").textContent = say("steps-n", { first, last });
+    const told = [this.records === null ? "" : say("records-n", { n: this.records }), this.newer ? say("newer-n", { n: this.newer }) : ""];
+    this.find("history-records").textContent = told.filter(Boolean).join(" · ");
+  }
+
+  // --- Played back -------------------------------------------------------------------------------------------
+
+  async play() {
+    if (this.player || !this.total) return;
+    this.player = { series: this.series };
+    const [start, end] = this.range ? this.stepsOf(this.range) : [];
+    const { Player } = await import("./playback.js");
+    this.player = new Player(this, this.find("player"), { start, end });
+    this.history();
+    const button = this.find("play");
+    if (document.activeElement === button) this.find("pause").focus({ preventScroll: true });
+    button.hidden = true;
+    announce(say("playing"));
+  }
+
+  stop(why = "") {
+    const held = this.find("player").contains(document.activeElement);
+    this.player?.close();
+    this.player = null;
+    this.find("play").hidden = false;
+    this.note(why);
+    this.zoom(null);
+    if (held) this.find("play").focus({ preventScroll: true });
   }
 
   // --- Drawing -----------------------------------------------------------------------------------------------
@@ -243,6 +247,7 @@ class Monitor {
     for (const chart of [...this.charts.querySelectorAll("metric-chart")]) {
       if (!shown.includes(chart.getAttribute("name"))) chart.remove();
     }
+    const source = this.player?.series ?? this.zoomed ?? this.series;
     shown.forEach((name, i) => {
       let chart = this.charts.querySelector(`metric-chart[name="${CSS.escape(name)}"]`);
       if (!chart) {
@@ -252,25 +257,30 @@ class Monitor {
       }
       const there = this.charts.querySelectorAll("metric-chart")[i];
       if (there !== chart) this.charts.insertBefore(chart, there ?? null);
-      chart.show(this.view((this.zoomed ?? this.series).get(name) ?? new Series()));
+      chart.show(this.view(source.get(name) ?? new Series(), this.tails.get(name) ?? []));
     });
+    this.charts.dataset.shown = String(this.columns);
     this.empty.hidden = shown.length > 0;
-    this.section.querySelector("[data-chosen]").textContent = String(shown.length);
-    this.section.querySelector("[data-reset-zoom]").hidden = !this.range;
+    this.find("chosen").textContent = String(shown.length);
   }
 
-  view(series) {
+  view(series, tails) {
     const onTime = this.axis === "time" && this.times;
-    const x = onTime ? series.steps.map((step) => this.timeOf(step)) : series.steps;
-    const marks = this.segments.slice(1).map((part) => part.resumed_from ?? part.first_step).filter((step) => step !== null);
+    const place = (step) => (onTime ? this.times.at(step) : step);
+    const placed = (steps) => (onTime ? steps.map(place) : steps);
     return {
-      ...series, x, range: this.range, smoothing: this.smoothing, scale: this.scale, axis: onTime ? "time" : "step",
-      marks: onTime ? marks.map((step) => this.timeOf(step)) : marks,
+      ...series, x: placed(series.steps), range: this.range ?? this.player?.range?.map(place), smoothing: this.smoothing,
+      scale: this.scale, axis: onTime ? "time" : "step",
+      under: this.marks.length ? (plot, colours) => this.drawAttempts(plot, {
+        marks: this.marks.map(({ step, attempt }) => ({ x: place(step), label: say("attempt-n", { n: attempt }) })),
+        // Played back, the past is as it was told then.
+        tails: this.player ? [] : tails.map(({ steps, values }) => ({ x: placed(steps), values })),
+      }, colours) : null,
     };
   }
 
   note(text) {
-    let line = this.section.querySelector("[data-note]");
+    let line = this.find("note");
     if (!line && text) {
       line = document.createElement("p");
       line.dataset.note = "";
@@ -282,61 +292,58 @@ class Monitor {
 
   // --- Controls ----------------------------------------------------------------------------------------------
 
-  choices() {
-    const groups = Map.groupBy ? Map.groupBy(this.names, group) : byGroup(this.names);
-    this.chooser.replaceChildren(...[...groups].map(([title, names]) => {
-      const set = document.createElement("fieldset");
-      set.className = "chooser-group";
-      const legend = document.createElement("legend");
-      legend.textContent = title;
-      set.append(legend, ...names.map((name) => {
-        const label = document.createElement("label");
-        label.className = "check";
-        const box = document.createElement("input");
-        box.type = "checkbox";
-        box.value = name;
-        box.checked = this.chosen.includes(name);
-        const code = document.createElement("code");
-        code.textContent = name;
-        label.append(box, code);
-        return label;
-      }));
-      return set;
-    }));
+  async choices() {
+    if (!this.chooser.closest("details").open) return;
+    const { fillChooser } = await import("./chart-choice.js");
+    fillChooser(this.chooser, {
+      names: this.names,
+      chosen: this.chosen,
+      choose: (names, preset) => this.choose(names, preset),
+    });
+  }
+
+  async choose(names, preset) {
+    this.picked = true;
+    const fresh = names.filter((name) => !this.series.has(name));
+    this.chosen = names;
+    this.remember();
+    this.draw();
+    await this.choices();
+    if (preset) this.chooser.querySelector(`[data-preset="${preset}"]`)?.focus();
+    if (this.range) this.zoom(this.range);
+    if (fresh.length) await this.load();
   }
 
   wire() {
     const { section } = this;
-    this.chooser.addEventListener("change", async ({ target }) => {
-      this.picked = true;
-      this.chosen = target.checked ? [...this.chosen, target.value] : this.chosen.filter((name) => name !== target.value);
-      this.remember();
-      this.draw();
-      if (target.checked && !this.series.has(target.value)) await this.load();
-    });
-    const slider = section.querySelector("[data-smoothing]");
+    this.chooser.closest("details").addEventListener("toggle", () => this.choices());
+    const slider = this.find("smoothing");
     slider.value = String(this.smoothing);
     slider.nextElementSibling.textContent = String(this.smoothing);
     slider.addEventListener("input", () => {
       this.smoothing = Number(slider.value);
       slider.nextElementSibling.textContent = String(this.smoothing);
+      this.draw();
+    });
+    slider.addEventListener("change", () => this.remember());
+    const setting = (name, act = (value) => { this[name] = value; }) => this.toggle(this.find(name), String(this[name]), async (value) => {
+      await act(value);
       this.remember();
       this.draw();
     });
-    this.toggle("[data-scale]", this.scale, (value) => {
-      this.scale = value;
-      this.remember();
-      this.draw();
-    });
-    this.toggle("[data-axis]", this.axis, async (value) => {
+    setting("scale");
+    setting("columns", (value) => { this.columns = Number(value); });
+    setting("axis", async (value) => {
       this.range = this.zoomed = null;
+      this.history();
       if (value === "time") await this.readTimes().catch(() => { this.times = null; });
       this.axis = value;
-      this.draw();
     });
-    const line = section.querySelector("[data-connection]");
-    section.addEventListener("chartzoom", ({ detail }) => this.zoom(detail));
-    section.querySelector("[data-reset-zoom]").addEventListener("click", () => this.zoom(null));
+    const line = this.find("connection");
+    section.addEventListener("chartzoom", ({ detail }) => { if (!this.player) this.zoom(detail); });
+    this.find("reset-zoom").addEventListener("click", () => this.zoom(null));
+    this.find("play").addEventListener("click", () => this.play());
+    document.addEventListener("keydown", (event) => this.key(event));
     addEventListener("points", ({ detail }) => {
       this.cursor = Math.max(this.cursor ?? 0, detail.cursor);
       // Without points it is the socket's beginning: what was logged between our reading and that is read again.
@@ -357,15 +364,22 @@ class Monitor {
       detail.connection.url = url.href;
     });
     const tell = (key) => { if (line) line.textContent = say(key); };
+    if (document.documentElement.dataset.live === "on") tell("live");
     document.addEventListener("htmx:ws:after:connection", () => tell("live"));
-    document.addEventListener("htmx:ws:close", ({ detail }) => {
-      if (detail.reason !== "closed") return;
-      tell("reconnecting");
-    });
+    document.addEventListener("htmx:ws:close", ({ detail }) => { if (detail.reason === "closed") tell("reconnecting"); });
   }
 
-  toggle(selector, value, act) {
-    const box = this.section.querySelector(selector);
+  key(event) {
+    const off = document.getElementById("keys-on")?.checked === false;
+    if (off || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+    if (!KEYS.has(event.key) || event.target.closest(event.key === " " ? OWN_SPACE : FIELDS)) return;
+    if (!this.player && event.key !== " ") return;
+    event.preventDefault();
+    if (!this.player) this.play();
+    else this.player.key?.(event.key);
+  }
+
+  toggle(box, value, act) {
     const press = (chosen) => {
       for (const button of box.querySelectorAll("button")) button.ariaPressed = String(button.value === chosen);
     };
@@ -379,37 +393,6 @@ class Monitor {
   }
 }
 
-const group = (name) => (name.includes("/") ? name.split("/")[0] : say("other"));
-
-function byGroup(names) {
-  const groups = new Map();
-  for (const name of names) groups.set(group(name), [...(groups.get(group(name)) ?? []), name]);
-  return groups;
-}
-
-function defaults(names) {
-  const picks = FIRST_PICKS.flatMap((pattern) => names.filter((name) => pattern.test(name)));
-  return [...new Set([...picks, ...names])].slice(0, DEFAULT_CHARTS);
-}
-
-// The socket's messages come as this element's attribute: a fragment like every other, and no script in it.
-class MetricFeed extends HTMLElement {
-  static observedAttributes = ["points", "cursor"];
-  #waiting = false;
-
-  // A morph sets one attribute after the other: the message is whole when it is done.
-  attributeChangedCallback() {
-    if (this.#waiting || !this.getAttribute("points")) return;
-    this.#waiting = true;
-    queueMicrotask(() => {
-      this.#waiting = false;
-      const points = JSON.parse(this.getAttribute("points"));
-      const cursor = Number(this.getAttribute("cursor"));
-      dispatchEvent(new CustomEvent("points", { detail: { points, cursor, reset: this.hasAttribute("reset") } }));
-    });
-  }
-}
-
-const section = document.querySelector("[data-monitor]");
-if (section) new Monitor(section);
-customElements.define("metric-feed", MetricFeed);
+new Monitor(document.querySelector("[data-monitor]"));
+near(document.querySelector("[data-machine]"), () => import("./machine.js"));
+near(document.querySelector("[data-log]"), () => import("./log-view.js"));

@@ -1,13 +1,25 @@
 """Charts: zoom, smoothing, axes, values that are no numbers, long runs."""
 
 import json
+import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
+
+from monitoring.services.sync import open_segment
+from pipelines.models import ChartLayout
 
 from . import world
+from .conftest import Site, signed_in, until, watched
+from .test_live_updates import grow, open_run
+
+
+@pytest.fixture(autouse=True)
+def _nothing_chosen(database: None) -> None:
+    ChartLayout.objects.all().delete()
 
 
 @pytest.fixture
@@ -41,12 +53,35 @@ def test_dragging_zooms_all_charts_and_a_double_click_leaves(page: Page, run: wo
     expect(whole).to_be_hidden()
 
 
+def kept(**wanted: Any) -> None:
+    """Waits until the server has taken a choice."""
+    end = time.monotonic() + 10
+    while not ChartLayout.objects.filter(**{f"layout__{name}": value for name, value in wanted.items()}).exists():
+        assert time.monotonic() < end, list(ChartLayout.objects.values_list("layout", flat=True))
+        time.sleep(0.05)
+
+
+def brush(page: Page, start: float, end: float) -> None:
+    """Drag over the first chart, from and to these shares of its width."""
+    over = page.locator("metric-chart .u-over").first
+    box = over.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * start, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * end, box["y"] + 40, steps=5)
+    page.mouse.up()
+
+
 def test_axes_scales_and_smoothing_are_remembered(page: Page, run: world.Run) -> None:
     with page.expect_response(lambda answer: "/metrics/rows/" in answer.url):
         page.get_by_role("button", name="Time", exact=True).click()
     page.get_by_role("button", name="Log", exact=True).click()
     page.get_by_label("Smoothing").fill("0.6")
+    page.get_by_role("group", name="Columns").get_by_role("button", name="1").click()
+    kept(smoothing=0.6, scale="log", axis="time", columns=1)
     page.reload()
+    expect(page.get_by_role("button", name="Time", exact=True)).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("[data-charts]")).to_have_attribute("data-shown", "1")
     expect(page.get_by_role("button", name="Log", exact=True)).to_have_attribute("aria-pressed", "true")
     expect(page.get_by_label("Smoothing")).to_have_value("0.6")
 
@@ -86,3 +121,133 @@ def test_a_long_run_comes_in_few_points_and_finer_when_zoomed(page: Page, tmp_pa
     answer = finer.value.json()
     assert answer["resolution"] == 1
     assert 400 <= len(answer["series"]["train/loss"]) <= 600
+
+
+def names_of(page: Page) -> list[str | None]:
+    return [chart.get_attribute("name") for chart in page.locator("metric-chart[colour]:not([sync])").all()]
+
+
+def test_what_was_chosen_follows_its_reader_to_another_browser(
+    browser: Browser, site: Site, page: Page, run: world.Run
+) -> None:
+    page.click("details.chooser > summary")
+    page.get_by_role("checkbox", name="train/lr").uncheck()
+    page.get_by_role("button", name="Loss", exact=True).click()
+    page.get_by_role("button", name="Tokens/s", exact=True).click()
+    expect(page.get_by_role("button", name="Tokens/s", exact=True)).to_be_focused()
+    expect(page.get_by_role("button", name="KL", exact=True)).to_be_disabled()
+    wanted = names_of(page)
+    assert "val/loss" not in wanted  # both losses were shown: the button took them away
+    kept(charts=wanted)
+    with signed_in(browser, site) as other:
+        again = watched(other).page
+        again.goto(f"/jobs/{run.job.pk}/")
+        expect(again.locator("metric-chart canvas")).to_have_count(len(wanted))
+        assert names_of(again) == wanted
+    world.person("bob")
+    with signed_in(browser, site, "bob") as other:
+        again = watched(other).page
+        again.goto(f"/jobs/{run.job.pk}/")
+        expect(again.locator("metric-chart[name='train/lr']")).to_have_count(1)
+
+
+def test_looking_at_the_past_pauses_the_present_and_says_how_much_it_is(page: Page, tmp_path: Path) -> None:
+    run = world.run("running", root=tmp_path, steps=100, age=timedelta(seconds=30))
+    open_run(page, run)
+    brush(page, 0.25, 0.5)
+    history = page.locator("[data-history]")
+    expect(history).to_contain_text("Steps 2")
+    expect(history).to_contain_text("records")
+    slider = page.get_by_role("slider", name="train/loss")
+    before = slider.get_attribute("aria-valuemax")
+    grow(run, range(101, 111))
+    expect(history).to_contain_text("10 newer")
+    assert slider.get_attribute("aria-valuemax") == before
+    page.get_by_role("button", name="Live", exact=True).click()
+    expect(slider).to_have_attribute("aria-valuemax", "110")
+    expect(history).to_be_hidden()
+
+
+def test_a_run_is_played_back_by_keys_and_by_its_bar(page: Page, tmp_path: Path) -> None:
+    run = world.run("completed", root=tmp_path, steps=400, target=400, spacing_s=0.1, age=timedelta(hours=1))
+    page.goto(f"/jobs/{run.job.pk}/")
+    page.wait_for_selector("metric-chart canvas")
+    newest = "document.querySelector('metric-chart[name=\"train/loss\"] .chart-area').ariaValueMax"
+    page.locator("#charts-title").click()
+    page.keyboard.press("Space")
+    player = page.get_by_role("group", name="Playback")
+    expect(player).to_be_visible()
+    until(page, f"{newest} >= 3 && {newest} < 100")
+    expect(page.locator("#playback-position")).to_contain_text("of 400")
+    for _ in range(3):
+        page.keyboard.press("]")
+    expect(page.get_by_label("Speed")).to_have_value("10")
+    expect(page.locator("#announce")).to_contain_text("Speed 10")
+    until(page, f"{newest} > 40")
+    page.keyboard.press("Space")
+    expect(page.locator("#announce")).to_have_text("Paused")
+    page.wait_for_timeout(300)
+    held = page.evaluate(newest)
+    page.wait_for_timeout(300)
+    assert page.evaluate(newest) == held
+    seek = page.get_by_label("Step to play from")
+    seek.fill("390")
+    expect(page.locator("#playback-position")).to_have_text("Step 390 of 400")
+    assert page.evaluate(newest) == "389"
+    player.get_by_role("button", name="Play", exact=True).click()
+    expect(page.locator("#announce")).to_have_text("The playback is at its end.")
+    assert page.evaluate(newest) == "400"
+    # From the end it begins again.
+    player.get_by_role("button", name="Play", exact=True).click()
+    until(page, f"{newest} < 300")
+    player.get_by_role("button", name="Whole run").click()
+    expect(player).to_be_hidden()
+    until(page, f"{newest} === '400'")
+
+
+def test_where_an_attempt_began_and_what_it_left_behind_are_seen(page: Page, tmp_path: Path) -> None:
+    run = world.run("running", root=tmp_path, steps=60, age=timedelta(seconds=60))
+    second = tmp_path / "second_metrics.jsonl"
+    open_segment(run.job.stream_id, attempt=2, path=str(second), resumed_from=40)
+    second.write_text(
+        "".join(
+            json.dumps({"v": 1, "step": step, "time": 1.0 + step, "metrics": world.metrics(step, seed=2)}) + "\n"
+            for step in range(41, 51)
+        )
+    )
+    run.sync()
+    with page.expect_response(lambda answer: "attempt=1" in answer.url) as tail:
+        page.goto(f"/jobs/{run.job.pk}/")
+    steps = [point[0] for point in tail.value.json()["series"]["train/loss"]]
+    assert steps == [*range(41, 61)]
+    slider = page.get_by_role("slider", name="train/loss")
+    expect(slider).to_have_attribute("aria-valuemax", "50")
+
+
+def test_the_machine_is_drawn_and_follows(page: Page, tmp_path: Path) -> None:
+    run = world.run("running", root=tmp_path, steps=20, age=timedelta(minutes=5))
+    run.measure(range(1, 21))
+    open_run(page, run)
+    now = page.locator("#machine-now")
+    expect(now).to_contain_text("GPU 1")
+    expect(now).to_contain_text("full in about")
+    now.scroll_into_view_if_needed()
+    chart = page.get_by_role("slider", name="GPU use, %")
+    expect(chart).to_have_attribute("aria-valuetext", "GPU use, %: 70 after 1 min 40 s")
+    run.measure(range(21, 22))
+    expect(chart).to_have_attribute("aria-valuetext", "GPU use, %: 71 after 1 min 45 s")
+
+
+def test_rows_are_paged_and_a_run_is_read_by_hand(page: Page, run: world.Run) -> None:
+    page.get_by_text("Data", exact=True).first.click()
+    page.get_by_role("link", name="Rows as logged").click()
+    expect(page.get_by_role("row")).to_have_count(51)
+    page.get_by_role("link", name="Next").click()
+    expect(page.get_by_role("row").nth(1).locator("th")).to_have_text("51")
+    page.get_by_label("From step").fill("119")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("row")).to_have_count(3)
+    page.get_by_role("link", name=run.job.name).click()
+    page.locator(".chart-bar summary", has_text="Data").click()
+    page.get_by_role("button", name="Read the file now").click()
+    expect(page.locator(".toast")).to_contain_text("There was nothing new.")

@@ -66,6 +66,7 @@ def runs(database: None, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     paused = world.pipeline("Paused", world.noop("a"), world.noop("b", "a"), root=root, work=False)
     pause_pipeline(paused.pk, user=world.person())
     task = Attempt.objects.get(stage__pipeline=broken, stage__name="second")
+    made["running"].measure(range(1, 6))
     return Runs(
         *(f"/jobs/{made[name].job.pk}/" for name in ("running", "failed", "completed", "queued")),
         *(f"/pipelines/{pipeline.pk}/" for pipeline in (whole, broken, unstarted, wide)),
@@ -99,6 +100,9 @@ PAGES = {
     "a failed run": lambda runs: runs.failed,
     "a completed run": lambda runs: runs.completed,
     "a queued run": lambda runs: runs.queued,
+    "rows of a run": lambda runs: runs.running + "rows/",
+    "rows of a run, none there": lambda runs: runs.running + "rows/?from=900000",
+    "rows of a run that has none": lambda runs: runs.queued + "rows/",
     "rollouts": lambda runs: runs.answered,
     "rollouts in a bad way": lambda runs: runs.answered + "?step=2",
     "rollouts of an attempt": lambda runs: runs.answered + "?attempt=1&max=7",
@@ -189,8 +193,16 @@ def test_dialogs_and_menus_are_accessible(look: Seen, runs: Runs) -> None:
     page.goto(runs.running)
     page.wait_for_selector("metric-chart canvas")
     page.click("details.chooser > summary")
+    page.locator("[data-preset]").first.wait_for()
     page.locator("metric-chart details summary").first.click()
     assert violations(page) == []
+    page.click("details.more > summary")
+    assert violations(page) == []
+    page.click("details.more > summary")
+    page.click("[data-play]")
+    page.locator("#playback-position", has_text="120").wait_for()
+    assert violations(page) == []
+    page.click("[data-stop]")
     page.locator("#job-actions a.danger").click()
     page.wait_for_selector("#cancel-dialog[open]")
     assert violations(page) == []

@@ -13,14 +13,17 @@ from django.utils import timezone
 
 from environments.models import Host
 from environments.transports import for_host
-from monitoring.models import Stream
+from monitoring.models import Stream, SystemLog
 from monitoring.selectors import final_metrics
 from monitoring.services.sync import open_segment, sync_stream
+from monitoring.services.system import sync_system
 from pipelines.folders import attempt_path, run_folder
 from pipelines.models import Attempt, GpuLease, Job, Pipeline, Recipe, Stage
 from pipelines.services import dispatch, launch
 from pipelines.services.builtin import install
 from pipelines.services.create import PipelineSpec, StageSpec, create_pipeline
+from platform_runtime.machine import Record
+from platform_runtime.system import SystemSample
 from platform_site.common.models import User
 from platform_site.common.roles import Role, ensure_roles, grant
 
@@ -60,6 +63,33 @@ class Run:
         assert host is not None
         sync_stream(self.job.stream_id, for_host(host))
         self.job.stream.refresh_from_db()
+
+    def measure(self, samples: range) -> None:
+        """What the runner samples of the machine: two GPUs, and a disk that fills up."""
+        host = self.attempt.host
+        assert host is not None
+        assert self.attempt.started_at is not None
+        path = run_folder(self.attempt).system
+        gib = 2.0**30
+        for n in samples:
+            values = {
+                "cpu_percent": 40.0 + n % 7,
+                "run_cpu_percent": 180.0,
+                "memory_used_bytes": 21 * gib,
+                "memory_total_bytes": 64 * gib,
+                "run_memory_bytes": 9 * gib,
+                "disk_free_bytes": 90 * gib - n * 0.05 * gib,
+                "disk_total_bytes": 500 * gib,
+                "gpu.0.use_percent": 40.0 + n,
+                "gpu.0.memory_used_bytes": 31 * gib,
+                "gpu.0.memory_total_bytes": 80 * gib,
+                "gpu.1.use_percent": 60.0 + n,
+                "gpu.1.memory_used_bytes": 33 * gib,
+                "gpu.1.memory_total_bytes": 80 * gib,
+            }
+            Record(path).add(SystemSample(n, self.attempt.started_at.timestamp() + 5 * n, values))
+        SystemLog.objects.filter(segment__stream_id=self.job.stream_id).update(looked_at=None)
+        sync_system(self.job.stream_id, 1, path, for_host(host))
 
     def say(self, text: str) -> None:
         log = Path(run_folder(self.attempt).output_log)

@@ -165,6 +165,7 @@ class Lines:
         self.server = server
         self._open = contextlib.ExitStack()
         self._keys: dict[str, str] = {}
+        self._clients: dict[str, Client] = {}
 
     def program(self, path: str, user: User | None = None, **more: Any) -> Line:
         """With a token, or without one for None."""
@@ -179,9 +180,14 @@ class Lines:
         """With a session, as a browser."""
         client = Client()
         client.force_login(user)
+        self._clients[user.username] = client
         cookie = f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
         headers = {"Origin": self.server.origin, "Cookie": cookie, "Accept-Language": language}
         return self._line(path, headers, **more)
+
+    def log_out(self, user: User) -> None:
+        """Ends the session that the user's last page came with."""
+        self._clients[user.username].logout()
 
     def _line(self, path: str, headers: dict[str, str], **more: Any) -> Line:
         opening = connect(

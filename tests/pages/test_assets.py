@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.core.management import call_command
+from pytest_django.fixtures import Settings
 
 from platform_site import assets
 
@@ -93,12 +95,22 @@ def test_pages_stay_light() -> None:
     def found(name: str) -> Path:
         return CHECKOUT / ("static-vendor" if name.startswith("vendor/") else "static") / name
 
+    def imported(names: set[str]) -> set[str]:
+        """What these scripts bring along at once; what they import() is for those who ask for it."""
+        more = {
+            f"js/{other}"
+            for name in names
+            if name.startswith("js/")
+            for other in re.findall(r'^import (?:[^;]* from )?"\./([^"]+)"', found(name).read_text(), re.MULTILINE)
+        }
+        return names if more <= names else imported(names | more)
+
     templates = CHECKOUT / "templates"
     everywhere = loaded(templates / "base.html")
     charts = {"vendor/uplot.js", "vendor/uplot.css"}
     assert zipped(*map(found, charts)) <= CHARTS_LIMIT
     for page in templates.rglob("*.html"):
-        own = everywhere | loaded(page) - charts
+        own = imported(everywhere | loaded(page) - charts)
         assert zipped(*map(found, own)) <= CORE_LIMIT, page.name
 
 
@@ -111,3 +123,16 @@ def test_every_icon_that_is_asked_for_is_in_the_sprite() -> None:
     assert used <= drawn
     statuses = {"pending", "queued", "starting", "running", "cancelling", "completed", "failed", "paused", "cancelled"}
     assert statuses | {"skipped", "lost"} <= drawn
+
+
+def test_scripts_import_each_other_under_hashed_names(tmp_path: Path, settings: Settings) -> None:
+    settings.STATIC_ROOT = tmp_path
+    settings.STORAGES = settings.STORAGES | {"staticfiles": {"BACKEND": "platform_site.storage.HashedFiles"}}
+    assets.prepare()
+    call_command("collectstatic", interactive=False, verbosity=0)
+    plain = {path.name for path in (CHECKOUT / "static" / "js").iterdir()}
+    sent = [path for path in (tmp_path / "js").glob("*.js") if path.name not in plain]
+    assert len(sent) == len(plain)
+    imported = {name for path in sent for name in re.findall(r'(?:from|import) ?\(?"\./([^"]+)"', path.read_text())}
+    assert {re.sub(r"\.[0-9a-f]{12}\.", ".", name) for name in imported} >= {"series.js", "playback.js", "log-view.js"}
+    assert imported <= {path.name for path in sent}

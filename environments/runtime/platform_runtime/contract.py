@@ -53,6 +53,10 @@ def status_name(uuid: str) -> str:
     return f"{uuid}_status.json"
 
 
+def system_name(uuid: str) -> str:
+    return f"{uuid}_system.jsonl"
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Where the files of one attempt are. `path` is `<root>/runs/<uuid>/attempt-<n>`, absolute."""
@@ -112,6 +116,10 @@ class RunFolder:
     @property
     def status(self) -> str:
         return self._file(METRICS_DIR, status_name(self.uuid))
+
+    @property
+    def system(self) -> str:
+        return self._file(METRICS_DIR, system_name(self.uuid))
 
     @property
     def checkpoints(self) -> str:

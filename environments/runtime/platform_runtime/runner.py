@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 if __name__ == "__main__" and not __package__:
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from platform_runtime import checkpoints, files, heartbeat, processes
+from platform_runtime import checkpoints, files, heartbeat, machine, processes
 from platform_runtime.contract import (
     ENV_LAUNCH_TOKEN,
     CheckpointInfo,
@@ -220,8 +220,10 @@ def supervise(run: RunFolder, command: Command, me: processes.Identity, reserve:
         ended = Ended(error.code, None, started_at, time.time(), time.monotonic() - started, files.free_bytes(run.path))
     else:
         introduce(run, command, me, child.pid, started_at)
+        end_sampling = machine.watch(run.system, run.path, child.pid, command.env.get("CUDA_VISIBLE_DEVICES"))
         code, number = wait(run, command, child.pid, heartbeat.Heart(run.heartbeat, started))
         ended = Ended(code, number, started_at, time.time(), time.monotonic() - started, files.free_bytes(run.path))
+        end_sampling()
         sweep(run, command)
     conclude(run, command, ended, reserve)
 

@@ -1,0 +1,120 @@
+"""What a run's monitoring page has beside the run: how its charts look, its machine, its rows, reading it by hand."""
+
+from dataclasses import asdict
+from typing import Any, Final
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.http import require_GET, require_POST
+
+from monitoring import clip, system_selectors
+from monitoring import selectors as monitoring
+from platform_site.common.errors import PlatformError
+from platform_site.common.pages import needs, visitor
+from platform_site.common.roles import Role
+
+from .. import selectors
+from ..chart_form import ChartLayoutForm
+from ..machine_view import machine_view
+from ..models import Job
+from ..services.charts import keep_layout, layout_for
+from ..services.observe import sync_now
+from ..states import STAGE_TERMINAL
+
+ROWS: Final = 50
+MOST_COLUMNS: Final = 12
+SPEEDS: Final = (0.1, 0.25, 0.5, 1, 2, 5, 10)
+LONGEST_STEP: Final = 15
+
+
+def monitor_context(request: HttpRequest, job: Job) -> dict[str, Any]:
+    """What `jobs/_charts.html` and `jobs/_machine.html` need."""
+    active = job.stage.status not in STAGE_TERMINAL
+    return {
+        "speeds": SPEEDS,
+        "layout": asdict(layout_for(visitor(request), job.recipe_revision.recipe)),
+        "machine": machine_view(system_selectors.machine_now(job.stream_id), active=active),
+    }
+
+
+@require_POST
+@needs(Role.VIEWER)
+def keep_charts(request: HttpRequest, job_id: UUID) -> HttpResponse:
+    """Remember for whoever asks how the charts of this recipe's runs are to look."""
+    job = selectors.job_for(request.user, job_id)
+    form = ChartLayoutForm(request.POST)
+    if not form.is_valid():
+        return HttpResponse(form.errors.as_text(), status=422, content_type="text/plain; charset=utf-8")
+    keep_layout(visitor(request), job.recipe_revision.recipe, form.layout)
+    return HttpResponse(status=204)
+
+
+@require_POST
+@needs(Role.OPERATOR)
+def sync_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
+    """Read what is new of the run's metrics now, and say what there was."""
+    job = selectors.job_for(request.user, job_id)
+    try:
+        found = sync_now(job.stage_id)
+    except PlatformError as error:
+        messages.error(request, error.message)
+    else:
+        new = found.new_steps
+        text = ngettext("Read %(n)d new step.", "Read %(n)d new steps.", new) if new else _("There was nothing new.")
+        messages.success(request, text % {"n": new})
+    return redirect("job", job_id=job.pk)
+
+
+@require_GET
+@needs(Role.VIEWER)
+def job_rows(request: HttpRequest, job_id: UUID) -> HttpResponse:
+    """`?from=` a step, `?attempt=` the whole of one, `?names=` the columns, repeated: the rows as they were logged."""
+    job = selectors.job_for(request.user, job_id)
+    segments = monitoring.segments(job.stream_id)
+    attempts = [segment.attempt for segment in segments]
+    attempt = next((n for n in attempts if str(n) == request.GET.get("attempt")), None)
+    start = _step(request.GET.get("from"))
+    names = monitoring.metric_names(job.stream_id)
+    chosen = [name for name in dict.fromkeys(request.GET.getlist("names")) if name in names]
+    columns = (chosen or _usual(request, job, names))[:MOST_COLUMNS]
+    parts = monitoring.parts_of(segments, attempt)
+    found = monitoring.rows(segments, start_step=start, attempt=attempt, limit=ROWS + 1)
+    page = found[:ROWS]
+    before = clip.within(parts, None, page[0].step - 1) if page else []
+    context = {
+        "job": job,
+        "stage": job.stage,
+        "rollouts": selectors.has_rollouts(job),
+        "rows": [(row, [row.values.get(name) for name in columns]) for row in page],
+        "columns": columns,
+        "attempts": attempts if len(attempts) > 1 else [],
+        "attempt": attempt,
+        "from": start,
+        "total": monitoring.total_steps(parts, segments),
+        "next": found[ROWS].step if len(found) > ROWS else None,
+        "previous": _page_before(before),
+    }
+    return render(request, "jobs/rows.html", context)
+
+
+def _step(text: str | None) -> int | None:
+    """A step of the address; what is none counts as not given."""
+    fine = text is not None and text.isascii() and text.isdigit() and len(text) <= LONGEST_STEP
+    return int(text) if fine and text is not None else None
+
+
+def _usual(request: HttpRequest, job: Job, names: list[str]) -> list[str]:
+    """The metrics that the reader has charts of; without a choice the first ones."""
+    charts = layout_for(visitor(request), job.recipe_revision.recipe).charts or []
+    return [name for name in charts if name in names] or names
+
+
+def _page_before(before: list[clip.Part]) -> int | None:
+    """The step that the page before these parts' end begins with, where steps follow each other closely."""
+    if not before:
+        return None
+    return max(min(part.low for part in before), max(part.high for part in before) - ROWS + 1)
