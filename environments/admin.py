@@ -35,8 +35,8 @@ class HostForm(forms.ModelForm[Host]):
     class Meta:
         model = Host
         fields = (
-            "project", "name", "address", "port", "user", "root", "python", "slots", "enabled", "labels", "gpus_by_hand",
-            "gpus",
+            "project", "name", "address", "port", "user", "root", "python", "slots", "enabled", "labels",
+            "gpus_by_hand", "gpus",
         )  # fmt: skip
 
     def clean(self) -> dict[str, Any]:

@@ -42,8 +42,8 @@ class HostSerializer(serializers.ModelSerializer[Host]):
         model = Host
         fields = (
             "name", "project", "kind", "address", "port", "user", "has_credentials", "fingerprint", "root", "python",
-            "slots", "enabled", "labels", "gpus", "gpus_by_hand", "unreachable_since", "last_error", "last_error_at", "facts", "facts_at", "training",
-            "created_at",
+            "slots", "enabled", "labels", "gpus", "gpus_by_hand", "unreachable_since", "last_error", "last_error_at",
+            "facts", "facts_at", "training", "created_at",
         )  # fmt: skip
 
     def get_fingerprint(self, host: Host) -> str:
