@@ -197,7 +197,7 @@ def apply(host: Host, fields: dict[str, Any]) -> None:
 
 
 def _problems(host: Host) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     try:
         host.clean_fields(exclude={field.name for field in Host._meta.fields} - {"labels", "gpus"})
     except ValidationError as error:
