@@ -34,7 +34,10 @@ class HostForm(forms.ModelForm[Host]):
 
     class Meta:
         model = Host
-        fields = ("project", "name", "address", "port", "user", "root", "python", "slots", "enabled")
+        fields = (
+            "project", "name", "address", "port", "user", "root", "python", "slots", "enabled", "labels",
+            "gpus_by_hand", "gpus",
+        )  # fmt: skip
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
@@ -51,8 +54,8 @@ class HostForm(forms.ModelForm[Host]):
 
     def asked(self) -> dict[str, Any]:
         """What was changed, as the service takes it."""
-        of_this_machine = not self.instance._state.adding and self.instance.is_local
-        known = services.OF_THIS_MACHINE if of_this_machine else services.FIELDS | services.SECRETS
+        over_ssh = self.instance._state.adding or self.instance.kind == Host.Kind.SSH
+        known = services.FIELDS | services.SECRETS if over_ssh else services.OF_ANY_KIND
         return {name: self.cleaned_data[name] for name in known if name in self.changed_data}
 
 
@@ -64,7 +67,9 @@ def row(host: Host) -> Host:
 @admin.register(Host)
 class HostAdmin(AuditedAdmin):
     form = HostForm
-    list_display = ("name", "kind", "address", "user", "slots", "enabled", "unreachable_since", "facts_at")
+    list_display = (
+        "name", "kind", "address", "user", "slots", "gpu_count", "labels", "enabled", "unreachable_since", "facts_at",
+    )  # fmt: skip
     list_filter = ("kind", "enabled")
     search_fields = ("name", "address")
     readonly_fields = (
@@ -78,9 +83,13 @@ class HostAdmin(AuditedAdmin):
     )
     fields: ClassVar = [
         "project", "name", "address", "port", "user", "password", "private_key", "passphrase", "credentials",
-        "key_fingerprint", "root", "python", "slots", "enabled", "facts", "facts_at", "last_error", "last_error_at",
-        "created_at",
+        "key_fingerprint", "root", "python", "slots", "enabled", "labels", "gpus_by_hand", "gpus", "facts",
+        "facts_at", "last_error", "last_error_at", "created_at",
     ]  # fmt: skip
+
+    @admin.display(description=_("number of GPUs"))
+    def gpu_count(self, host: Host) -> int:
+        return len(host.gpus)
 
     @admin.display(description=_("host key"))
     def key_fingerprint(self, host: Host) -> str:
@@ -93,7 +102,7 @@ class HostAdmin(AuditedAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Host | None = None) -> tuple[str, ...]:
         if obj is None:
             return self.readonly_fields
-        fixed = ("project", "name", *(("address", "port", "user", "root") if obj.is_local else ()))
+        fixed = ("project", "name", *(("address", "port", "user", "root") if obj.kind != Host.Kind.SSH else ()))
         return (*fixed, *self.readonly_fields)
 
     def save_form(self, request: HttpRequest, form: Any, change: bool) -> Host:

@@ -30,7 +30,9 @@ class HostSerializer(serializers.ModelSerializer[Host]):
     """Whether there are credentials is told; what they are is not."""
 
     project = serializers.CharField(source="project.slug")
-    kind = serializers.CharField(help_text="local or ssh.")
+    kind = serializers.CharField(help_text="local, ssh or ray.")
+    labels = serializers.ListField(child=serializers.CharField())
+    gpus = serializers.ListField(child=serializers.DictField(), help_text="`{index, name, memory_mib}` each.")
     facts = serializers.DictField()
     fingerprint = serializers.SerializerMethodField(help_text="Of the enrolled host key; empty when there is none.")
     has_credentials = serializers.SerializerMethodField()
@@ -40,8 +42,8 @@ class HostSerializer(serializers.ModelSerializer[Host]):
         model = Host
         fields = (
             "name", "project", "kind", "address", "port", "user", "has_credentials", "fingerprint", "root", "python",
-            "slots", "enabled", "unreachable_since", "last_error", "last_error_at", "facts", "facts_at", "training",
-            "created_at",
+            "slots", "enabled", "labels", "gpus", "gpus_by_hand", "unreachable_since", "last_error", "last_error_at",
+            "facts", "facts_at", "training", "created_at",
         )  # fmt: skip
 
     def get_fingerprint(self, host: Host) -> str:
@@ -69,6 +71,11 @@ class ChangesSerializer(StrictSerializer):
     python = serializers.CharField(required=False, allow_blank=True, max_length=1000)
     slots = serializers.IntegerField(required=False, min_value=1, max_value=1000)
     enabled = serializers.BooleanField(required=False)
+    labels = serializers.ListField(child=serializers.CharField(), required=False, help_text="Recipes may ask for them.")
+    gpus_by_hand = serializers.BooleanField(required=False, help_text="What the driver says is left aside.")
+    gpus = serializers.ListField(
+        child=serializers.DictField(), required=False, help_text="`{index, name, memory_mib}` each."
+    )
 
 
 class NewHostSerializer(ChangesSerializer):

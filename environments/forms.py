@@ -41,8 +41,8 @@ class HostForm(forms.Form):
         if host is None:
             return
         del self.fields["name"]
-        if host.is_local:
-            for name in self.fields.keys() - services.OF_THIS_MACHINE:
+        if host.kind != Host.Kind.SSH:
+            for name in self.fields.keys() - services.OF_ANY_KIND:
                 del self.fields[name]
 
     def asked(self) -> dict[str, Any]:

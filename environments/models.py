@@ -6,6 +6,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from .gpus import validate_gpus, validate_labels
+
 
 class Host(models.Model):
     """A machine that runs stages. `local` is the one that runs the platform."""
@@ -13,6 +15,7 @@ class Host(models.Model):
     class Kind(models.TextChoices):
         LOCAL = "local", _("this machine")
         SSH = "ssh", _("over SSH")
+        RAY = "ray", _("a Ray cluster")
 
     project = models.ForeignKey("common.Project", on_delete=models.PROTECT, related_name="hosts")
     name = models.SlugField(_("name"), max_length=63, unique=True)
@@ -41,6 +44,23 @@ class Host(models.Model):
         default=1,
         validators=[MinValueValidator(1)],
         help_text=_("How many runs may share it at a time."),
+    )
+    labels = models.JSONField(
+        _("labels"),
+        default=list,
+        blank=True,
+        validators=[validate_labels],
+        help_text=_("Words that recipes may ask for, as a JSON list."),
+    )
+    gpus = models.JSONField(
+        _("list of GPUs"),
+        default=list,
+        blank=True,
+        validators=[validate_gpus],
+        help_text=_("As the driver counts them: a JSON list of {index, name, memory_mib}."),
+    )
+    gpus_by_hand = models.BooleanField(
+        _("GPUs set by hand"), default=False, help_text=_("What the driver says is left aside.")
     )
     enabled = models.BooleanField(_("enabled"), default=True)
     unreachable_since = models.DateTimeField(_("unreachable since"), null=True, blank=True)

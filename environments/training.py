@@ -10,6 +10,7 @@ from typing import Final
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from environments import verify_env
 from environments.models import Host
 
 SETUP: Final = "setup"
@@ -33,6 +34,8 @@ class TrainingState:
 
 def state(host: Host) -> TrainingState:
     """Read afresh each time: the set-up runs beside the platform and writes its state file as it goes."""
+    if host.kind == Host.Kind.RAY:  # the cluster's machines have it; enrolment ran it there
+        return TrainingState("ready", _("Set by hand."), host.python)
     if not host.is_local:
         return _as_last_seen(host)
     python = host.python or settings.TRAINING_PYTHON
@@ -41,6 +44,12 @@ def state(host: Host) -> TrainingState:
             return TrainingState("ready", _("Set by hand."), python)
         return TrainingState("failed", _("%(path)s is not an executable Python.") % {"path": python})
     return _own_environment(Path(settings.CHECKOUT_DIR) / ".training" / "state.json")
+
+
+def for_processors_alone(state: TrainingState) -> bool:
+    """Whether its torch is known to use no GPU. Of another machine's environment nobody here can tell: False."""
+    folder = verify_env.site_packages(Path(state.python)) if state.python else None
+    return folder is not None and verify_env.torch_build(folder) == "cpu"
 
 
 def any_python(host: Host) -> str:

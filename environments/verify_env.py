@@ -46,6 +46,7 @@ class Gpu:
     name: str
     memory_mb: int
     driver: str
+    index: int
 
 
 def site_packages(python: Path) -> Path | None:
@@ -130,15 +131,17 @@ def find_gpus() -> list[Gpu]:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
-    query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"]
+    query = [tool, "--query-gpu=name,memory.total,driver_version,index", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return []
     if done.returncode:
         return []
-    rows = [row for row in csv.reader(done.stdout.splitlines(), skipinitialspace=True) if len(row) == 3]
-    return [Gpu(row[0], int(row[1]) if row[1].isdigit() else 0, row[2]) for row in rows]
+    rows = [
+        row for row in csv.reader(done.stdout.splitlines(), skipinitialspace=True) if len(row) == 4 and row[3].isdigit()
+    ]
+    return [Gpu(row[0], int(row[1]) if row[1].isdigit() else 0, row[2], int(row[3])) for row in rows]
 
 
 def check_cuda(python: Path, build: str | None, gpus: list[Gpu]) -> Check:

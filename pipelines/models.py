@@ -174,6 +174,10 @@ class Stage(models.Model):
         verbose_name=_("host"),
         help_text=_("Empty: any host."),
     )
+    # What it asks of its host, worked out when it was made: dispatch reads nothing else.
+    gpus = models.PositiveSmallIntegerField(_("GPUs asked for"), default=0)
+    gpu_memory_gib = models.FloatField(_("memory of each GPU in GiB"), default=0)
+    labels = models.CharField(_("labels"), max_length=600, blank=True, help_text=_("In order, joined by commas."))
     timeout_s = models.PositiveIntegerField(_("timeout in seconds"), null=True, blank=True)
     max_retries = models.PositiveSmallIntegerField(_("retries allowed"), default=0)
     status = models.CharField(
@@ -217,6 +221,7 @@ class Attempt(models.Model):
         "environments.Host", on_delete=models.PROTECT, null=True, blank=True, related_name="attempts"
     )
     folder = models.CharField(_("folder"), max_length=1000, blank=True, help_text=_("Absolute, on the host."))
+    gpus = models.JSONField(_("GPUs given"), default=list, blank=True, help_text=_("Numbers of those it was given."))
     launch_token = models.CharField(max_length=64, editable=False)
     handle = models.JSONField(_("handle"), null=True, blank=True, help_text=_("Process id, start time, boot id."))
     worker = models.CharField(_("worker"), max_length=100, blank=True)
@@ -246,6 +251,31 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.stage_id}#{self.number}"
+
+
+class GpuLease(models.Model):
+    """One GPU of a host given to one attempt: to nobody else until it is released. The record of what was used."""
+
+    host = models.ForeignKey("environments.Host", on_delete=models.PROTECT, related_name="gpu_leases")
+    index = models.PositiveSmallIntegerField(_("number"))
+    project = models.ForeignKey("common.Project", on_delete=models.PROTECT, related_name="gpu_leases")
+    attempt = models.ForeignKey(Attempt, on_delete=models.SET_NULL, null=True, blank=True, related_name="gpu_leases")
+    taken_at = models.DateTimeField(_("taken"), auto_now_add=True)
+    released_at = models.DateTimeField(_("released"), null=True, blank=True)
+    seconds = models.FloatField(
+        _("seconds"), default=0, help_text=_("How long the attempt really ran; known when it is released.")
+    )
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["host", "index"], condition=models.Q(released_at=None), name="gpu_lease_one_a_gpu"
+            ),
+        ]
+        indexes: ClassVar = [models.Index(fields=["project", "released_at"])]
+
+    def __str__(self) -> str:
+        return f"{self.host_id}:{self.index}"
 
 
 class Job(models.Model):

@@ -12,7 +12,7 @@ from django.http import QueryDict
 from django.utils.translation import gettext as _
 
 from .models import Recipe
-from .recipes import yaml_text
+from .recipes import resources, yaml_text
 from .recipes.diff import same
 from .recipes.fields import Field
 from .recipes.spec import SFT, VERL, Json, Leaf
@@ -203,7 +203,7 @@ def _sections(trainer: Trainer) -> list[Section]:
     leaves = trainer.tree().leaves
     return [
         Section(group.name, [Setting(one, leaves[one.key], trainer.rules) for one in group.fields])
-        for group in trainer.groups
+        for group in (*trainer.groups, resources.GROUP)
     ]
 
 

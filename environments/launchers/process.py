@@ -1,18 +1,23 @@
 """Start a run as a detached process of a host, over whatever transport reaches it."""
 
+from dataclasses import replace
+
+from environments.launchers.base import Launch
 from environments.transports import Transport, TransportError
-from platform_runtime.contract import Command, RunFolder
 
 
-def start(transport: Transport, *, python: str, runtime: str, folder: RunFolder, command: Command) -> None:
-    """Hand `command` to a runner in `folder` and return; the runner outlives us.
+def start(launch: Launch, transport: Transport) -> None:
+    """Hand the command to a runner in the folder and return; the runner outlives us.
 
     Calling it again for the same folder is harmless: the runner that claims the folder first is the only one
     that starts anything.
     """
-    transport.write(folder.command, command.to_bytes())
+    folder, command = launch.folder, launch.command
+    # The driver's numbers, which the platform knows, count in the order of the bus; CUDA's own by speed.
+    gpus = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(map(str, launch.gpus))}
+    transport.write(folder.command, replace(command, env={**command.env, **gpus}).to_bytes())
     done = transport.run(
-        [python, "-P", f"{runtime}/platform_runtime/runner.py", folder.path],
+        [launch.python, "-P", launch.runner, folder.path],
         env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"},
         cwd=folder.path,
         timeout_s=20,

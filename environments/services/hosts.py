@@ -4,16 +4,19 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from environments import training
+from environments.gpus import HostGpu
 from environments.models import Host
-from environments.services import reach
+from environments.services import gpus, reach
 from environments.transports import TransportError, Unreachable, for_host
 from environments.transports.connection import fingerprint, forget, greeted, key_line
+from environments.transports.ray_jobs import jobs_of
 from environments.transports.secrets import Secret
 from platform_site.common import audit
 from platform_site.common.errors import Conflict, Invalid, Unavailable
@@ -22,9 +25,9 @@ from platform_site.common.paths import slug as valid_slug
 
 MASK: Final = re.compile(r"[*•·]+")
 """What stands in a form in a secret's place. It is none."""
-FIELDS: Final = frozenset({"address", "port", "user", "root", "python", "slots", "enabled"})
+OF_ANY_KIND: Final = frozenset({"slots", "enabled", "python", "labels", "gpus", "gpus_by_hand"})
+FIELDS: Final = OF_ANY_KIND | {"address", "port", "user", "root"}
 SECRETS: Final = frozenset({"password", "private_key", "passphrase"})
-OF_THIS_MACHINE: Final = frozenset({"slots", "enabled", "python"})
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._:%-]{0,251}[A-Za-z0-9])?")
 _USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,62}\$?")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -121,7 +124,7 @@ def enrol(user: User, host: Host, confirmed: str) -> HostKey:
 def check(host: Host) -> Host:
     """Log in, and keep what the machine is as its facts. Raises Unavailable with what hinders it."""
     try:
-        found = for_host(host).facts(host.root, training.python_of(host) if host.root else host.python)
+        found = _facts(host)
     except Unreachable as error:
         reach.lost(host, error)
         raise Unavailable(str(error)) from error
@@ -134,12 +137,22 @@ def check(host: Host) -> Host:
     Host.objects.filter(pk=host.pk).update(
         facts=found, facts_at=host.facts_at, root=host.root, last_error="", last_error_at=None
     )
+    if host.kind != Host.Kind.RAY:
+        seen = enumerate(found["gpus"])
+        gpus.keep(host, [HostGpu(index, str(one["name"]), int(one["memory"]) >> 20) for index, one in seen])
     return host
 
 
+def _facts(host: Host) -> dict[str, Any]:
+    """What a machine says of itself. A cluster is many: of it, the version that answers."""
+    if host.kind == Host.Kind.RAY:
+        return {"root": host.root, "ray": jobs_of(host).version()}
+    return for_host(host).facts(host.root, training.python_of(host) if host.root else host.python)
+
+
 def _ask_key(host: Host) -> str:
-    if host.is_local:
-        raise Invalid(_("This machine needs no host key."))
+    if host.kind != Host.Kind.SSH:
+        raise Invalid(_("Only a host that is reached over SSH has a host key."))
     try:
         transport = greeted(host.address, host.port, host.name)
     except Unreachable as error:
@@ -161,7 +174,7 @@ def _meant(value: Any) -> bool:
 
 def apply(host: Host, fields: dict[str, Any]) -> None:
     """Set the fields of a row that nobody else has. Saves nothing. Raises Invalid."""
-    known = OF_THIS_MACHINE if host.is_local else FIELDS | SECRETS
+    known = FIELDS | SECRETS if host.kind == Host.Kind.SSH else OF_ANY_KIND
     if others := fields.keys() - known:
         raise Invalid(
             _("A host of this kind has no field %(name)s.") % {"name": ", ".join(sorted(others))},
@@ -184,10 +197,15 @@ def apply(host: Host, fields: dict[str, Any]) -> None:
 
 
 def _problems(host: Host) -> dict[str, str]:
-    found = {}
-    if not host.is_local and not _ADDRESS.fullmatch(host.address):
+    found: dict[str, str] = {}
+    try:
+        host.clean_fields(exclude={field.name for field in Host._meta.fields} - {"labels", "gpus"})
+    except ValidationError as error:
+        found |= {name: " ".join(told) for name, told in error.message_dict.items()}
+    over_ssh = host.kind == Host.Kind.SSH
+    if over_ssh and not _ADDRESS.fullmatch(host.address):
         found["address"] = _("Give a host name or an IP address.")
-    if not host.is_local and not _USER.fullmatch(host.user):
+    if over_ssh and not _USER.fullmatch(host.user):
         found["user"] = _("Give the name of a user on the host.")
     for name, value, most in (("port", host.port, 65_535), ("slots", host.slots, 1000)):
         if not 1 <= value <= most:

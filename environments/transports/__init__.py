@@ -8,11 +8,13 @@ from .base import CommandResult, FileStat, Transport
 from .connection import connection_to
 from .errors import KeyChanged, TransportError, Unfinished, Unreachable
 from .local import LocalTransport
+from .ray import RayTransport
 from .ssh import SshTransport
 
 _BY_KIND: dict[str, Callable[[Host], Transport]] = {
     Host.Kind.LOCAL: lambda host: LocalTransport(),
     Host.Kind.SSH: lambda host: SshTransport(connection_to(host)),
+    Host.Kind.RAY: RayTransport,
 }
 
 
@@ -24,6 +26,7 @@ __all__ = [
     "CommandResult",
     "FileStat",
     "KeyChanged",
+    "LocalTransport",
     "Transport",
     "TransportError",
     "Unfinished",

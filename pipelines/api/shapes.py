@@ -5,6 +5,8 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from pipelines.gpu_selectors import gpu_hours_of
+from pipelines.kinds import asking
 from pipelines.models import Attempt, Job, Pipeline, Stage, Transition
 from pipelines.selectors import duration_s, pipeline_progress, stage_progress, task_state, waiting_for
 from pipelines.states import PipelineStatus, StageStatus
@@ -19,12 +21,24 @@ FORKED_FROM = {
 PIPELINE_STATUSES = [(status.value, status.value) for status in PipelineStatus]
 
 
+class ResourcesShape(serializers.Serializer[Any]):
+    """What a stage asks of its host."""
+
+    gpus = serializers.IntegerField()
+    gpu_memory_gib = serializers.FloatField(help_text="The least of each GPU; 0 for any.")
+    labels = serializers.ListField(child=serializers.CharField())
+
+
 class AttemptShape(serializers.ModelSerializer[Attempt]):
     host: Any = serializers.SlugRelatedField("name", read_only=True, allow_null=True)
+    gpus = serializers.ListField(child=serializers.IntegerField(), read_only=True, help_text="Numbers on the host.")
 
     class Meta:
         model = Attempt
-        fields = ["number", "host", "started_at", "completed_at", "exit_code", "outcome", "reason", "resumed_from_step"]
+        fields = [
+            "number", "host", "gpus", "started_at", "completed_at", "exit_code", "outcome", "reason",
+            "resumed_from_step",
+        ]  # fmt: skip
         read_only_fields = fields
 
 
@@ -35,7 +49,9 @@ class JobShape(serializers.ModelSerializer[Job]):
     recipe_revision = serializers.IntegerField(source="recipe_revision.number", read_only=True)
     dataset_version = serializers.SerializerMethodField()
     host = serializers.SerializerMethodField()
+    resources = serializers.SerializerMethodField()
     attempts = AttemptShape(many=True, source="stage.attempts", read_only=True)
+    gpu_hours = serializers.SerializerMethodField()
     started_at = serializers.DateTimeField(source="stage.started_at", read_only=True, allow_null=True)
     completed_at = serializers.DateTimeField(source="stage.completed_at", read_only=True, allow_null=True)
     duration_s = serializers.SerializerMethodField()
@@ -57,8 +73,9 @@ class JobShape(serializers.ModelSerializer[Job]):
     class Meta:
         model = Job
         fields = [
-            "uuid", "name", "status", "recipe", "recipe_revision", "dataset_version", "host", "overrides", "config",
-            "command", "attempts", "created_at", "started_at", "completed_at", "duration_s", "target_step",
+            "uuid", "name", "status", "recipe", "recipe_revision", "dataset_version", "host", "resources", "overrides",
+            "config", "command", "attempts", "created_at", "started_at", "completed_at", "duration_s", "gpu_hours",
+            "target_step",
             "last_step", "final_metrics", "final_step", "metrics_last_offset", "has_anomaly", "anomaly_type",
             "anomaly_message", "health_score", "error_message", "waiting_for", "progress", "eta_s", "checkpoints",
             "pipeline", "stage", "forked_from", "forks",
@@ -78,6 +95,14 @@ class JobShape(serializers.ModelSerializer[Job]):
         attempts = [attempt.host for attempt in job.stage.attempts.all() if attempt.host is not None]
         host = attempts[-1] if attempts else job.stage.host
         return host.name if host is not None else None
+
+    @extend_schema_field(ResourcesShape)
+    def get_resources(self, job: Job) -> dict[str, Any]:
+        return asking.of(job.stage).to_json()
+
+    def get_gpu_hours(self, job: Job) -> float:
+        """GPUs of all attempts, each for as long as it really ran."""
+        return round(gpu_hours_of(job.stage), 4)
 
     def get_duration_s(self, job: Job) -> float | None:
         return duration_s(job.stage.started_at, job.stage.completed_at)
@@ -103,6 +128,7 @@ class JobShape(serializers.ModelSerializer[Job]):
 class StageShape(serializers.ModelSerializer[Stage]):
     uuid = serializers.UUIDField(source="id", read_only=True)
     task = serializers.CharField(source="kind", read_only=True)
+    resources = serializers.SerializerMethodField()
     depends_on: Any = serializers.SlugRelatedField("name", many=True, read_only=True)
     task_id = serializers.SerializerMethodField()
     attempt = serializers.SerializerMethodField()
@@ -115,14 +141,19 @@ class StageShape(serializers.ModelSerializer[Stage]):
     class Meta:
         model = Stage
         fields = [
-            "uuid", "name", "order", "task", "status", "queue", "depends_on", "task_id", "attempt", "progress", "eta_s",
-            "waiting_for", "result", "error_message", "created_at", "started_at", "completed_at", "duration_s", "job",
+            "uuid", "name", "order", "task", "status", "queue", "resources", "depends_on", "task_id", "attempt",
+            "progress", "eta_s", "waiting_for", "result", "error_message", "created_at", "started_at", "completed_at",
+            "duration_s", "job",
         ]  # fmt: skip
         read_only_fields = fields
 
     def _latest(self, stage: Stage) -> Attempt | None:
         attempts = list(stage.attempts.all())
         return attempts[-1] if attempts else None
+
+    @extend_schema_field(ResourcesShape)
+    def get_resources(self, stage: Stage) -> dict[str, Any]:
+        return asking.of(stage).to_json()
 
     def get_task_id(self, stage: Stage) -> str | None:
         latest = self._latest(stage)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from . import hosts, jobs, pipelines, rollouts, tasks, templates
+from . import gpus, hosts, jobs, pipelines, rollouts, tasks, templates
 
 urlpatterns = [
     path("pipelines/", pipelines.Pipelines.as_view()),
@@ -18,6 +18,7 @@ urlpatterns = [
     path("pipelines/<uuid:pipeline_id>/stages/<slug:name>/retry/", pipelines.StageRetry.as_view()),
     path("pipelines/<uuid:pipeline_id>/stages/<slug:name>/log/", pipelines.StageLog.as_view()),
     path("hosts/<slug:name>/setup/", hosts.HostSetup.as_view()),
+    path("gpus/", gpus.Gpus.as_view()),
     path("pipeline-templates/", templates.PipelineTemplates.as_view()),
     path("jobs/", jobs.Jobs.as_view()),
     path("jobs/diff/", jobs.JobDiff.as_view()),

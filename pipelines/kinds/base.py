@@ -66,6 +66,10 @@ class RunnerKind(StageKind):
     needs_training_environment: ClassVar[bool] = False
     """It waits for a host where torch and verl are installed."""
 
+    def uses_ray(self, stage: Stage) -> bool:
+        """Whether its command, on a Ray cluster, asks that for its GPUs and processes itself."""
+        return False
+
     @abstractmethod
     def prepare(self, stage: Stage, params: dict[str, Any], attempt: Attempt, transport: Transport) -> Command:
         """Put the attempt's inputs on its host and answer with what its runner should run.

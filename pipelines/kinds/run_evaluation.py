@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 from django.utils.translation import gettext as _
@@ -16,7 +17,7 @@ from environments.services.runtime_copy import ensure_runtime
 from environments.transports import Transport, TransportError, Unreachable
 from pipelines.folders import models_folder, run_folder
 from pipelines.models import Attempt, Stage
-from pipelines.recipes import places
+from pipelines.recipes import places, resources
 from pipelines.recipes.spec import Place
 from pipelines.recipes.validate import base_model_problems
 from pipelines.services import find
@@ -29,11 +30,12 @@ from platform_site.common.errors import Invalid, PlatformError
 from platform_site.common.models import User
 from platform_site.common.queues import EVALUATION
 
+from . import asking
 from .base import RunnerKind, Verdict
 from .checkpoints import TRAINING_KIND, Held, checkpoints_of, ended_attempts
 from .logs import last_error, tail
 
-PARAMS: Final = frozenset({"suite", "of", "model", "step", "limit", "max_tokens", "extract", "host"})
+PARAMS: Final = frozenset({"suite", "of", "model", "step", "limit", "max_tokens", "extract", "host", "resources"})
 MAX_TOKENS: Final = 64
 MOST_TOKENS: Final = 8192
 MOST: Final = 2**31
@@ -42,11 +44,12 @@ SIGKILL: Final = 9
 
 
 class RunEvaluation(RunnerKind):
-    """`{suite, of? | model?, step?, limit?, max_tokens?, extract?, host?}` →
+    """`{suite, of? | model?, step?, limit?, max_tokens?, extract?, host?, resources?}` →
     `{suite, score, n, metrics, model?, of?, step?, attempt?, chat_template, truncated}`.
 
     `of` names a training stage above, whose newest whole checkpoint is asked, or that of `step`; `model` a base model
-    as recipes name it. `score` is the share of answers that are exactly right, 0 to 1.
+    as recipes name it. `score` is the share of answers that are exactly right, 0 to 1. It takes one GPU where the model
+    is one that needs some, and none where it was trained without; `resources` says otherwise.
     """
 
     name: ClassVar[str] = "run_evaluation"
@@ -79,10 +82,10 @@ class RunEvaluation(RunnerKind):
 
     def attach(self, stage: Stage, user: User) -> None:
         """The suite's version is chosen now: a newer one changes nothing of a later try."""
-        if "suite" in {reference.where for reference in references(stage.params)}:
-            return
-        stage.params = {**stage.params, "suite": _named(_suite(user, stage.params["suite"]))}
-        stage.save(update_fields=["params"])
+        if "suite" not in {reference.where for reference in references(stage.params)}:
+            stage.params = {**stage.params, "suite": _named(_suite(user, stage.params["suite"]))}
+        asking.keep(stage, resources.of_object(stage.params.get("resources"), _usual(stage)))
+        stage.save(update_fields=["params", *asking.FIELDS])
 
     def prepare(self, stage: Stage, params: dict[str, Any], attempt: Attempt, transport: Transport) -> Command:
         wrong = _problems(params)
@@ -121,6 +124,8 @@ class RunEvaluation(RunnerKind):
             checkpoint_folder=folder.checkpoints,
             uuid=str(stage.id),
             models_folder=models_folder(attempt.host.root),
+            cuda=bool(attempt.gpus),
+            gpus=len(attempt.gpus),
         )
         return Command(
             argv=[environment.python, "-P", "-m", "platform_runtime.evaluate", folder.path],
@@ -185,6 +190,11 @@ def _problems(params: dict[str, Any]) -> dict[str, str]:
     for name, most in (("limit", MOST), ("max_tokens", MOST_TOKENS)):
         if params.get(name) is not None and not _whole(params[name], 1, most):
             found[name] = _("A whole number from %(low)s to %(high)s.") % {"low": 1, "high": most}
+    if "resources" in params:
+        found |= {
+            ".".join(filter(None, ("resources", problem.key))): told(problem)
+            for problem in resources.object_problems(params["resources"])
+        }
     if params.get("extract", "text") not in list(EXTRACT):
         found["extract"] = _("There are: %(known)s.") % {"known": ", ".join(EXTRACT)}
     return found
@@ -210,6 +220,18 @@ def _model_problems(params: dict[str, Any]) -> dict[str, str]:
 
 def _whole(value: object, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _usual(stage: Stage) -> resources.Resources:
+    """One GPU is enough to ask what was trained on several; what was trained without needs none."""
+    model, of = stage.params.get("model"), stage.params.get("of")
+    if isinstance(model, str) and not model.startswith(resources.BUILTIN):
+        return resources.Resources(gpus=1)
+    trained = Stage.objects.filter(pipeline=stage.pipeline_id, kind=TRAINING_KIND, name=of).first() if of else None
+    if trained is None or not trained.gpus:
+        return resources.Resources()
+    # Its checkpoints are on the host that it was trained on.
+    return replace(asking.of(trained), gpus=1)
 
 
 def _suite(user: User, name: str) -> DatasetVersion:

@@ -8,8 +8,10 @@ from django.utils.translation import gettext as _
 
 from datasets.services.copies import path_on
 from environments import training
+from environments.models import Host
 from environments.services.runtime_copy import ensure_runtime
 from environments.transports import Transport
+from environments.transports.ray import job_name
 from monitoring import finding_selectors as findings
 from monitoring import selectors as monitoring
 from monitoring.diagnostics.core import GRPO, GSPO
@@ -23,8 +25,11 @@ from monitoring.services.system import sync_system
 from pipelines.folders import models_folder, rollouts_folder, run_folder
 from pipelines.models import Attempt, Job, Recipe, RecipeRevision, Stage
 from pipelines.recipe_selectors import spec_of
+from pipelines.recipes import resources
 from pipelines.recipes.compiler import compile_recipe
 from pipelines.recipes.spec import Place, RecipeError
+from pipelines.recipes.trainers import trainer_of
+from pipelines.recipes.validate import resources_of
 from pipelines.services import find, fork
 from pipelines.services.recipes import reference, refusal
 from pipelines.templating import references
@@ -33,6 +38,7 @@ from platform_site.common.errors import Invalid, PlatformError
 from platform_site.common.models import User
 from platform_site.common.queues import TRAINING
 
+from . import asking
 from .base import RunnerKind, Verdict
 from .logs import last_error, tail
 
@@ -59,6 +65,9 @@ class TrainModel(RunnerKind):
             for name in params
             if name not in PARAMS
         }
+        for later in references(params):
+            if resources.is_one(later.where.removeprefix("overrides.")):
+                found[later.where] = _("It must be known before the stage can be placed: write it out.")
         try:
             revision = find.revision(user, str(params.get("recipe") or ""))
             version = None if references(params) else find.dataset_version(user, params.get("dataset"), revision)
@@ -84,7 +93,8 @@ class TrainModel(RunnerKind):
         begun = fork.origin(user, stage.params.get(fork.PARAM))
         if begun is not None:
             stage.host = begun.host
-        stage.save(update_fields=["params", "host"])
+        asking.keep(stage, resources_of(spec_of(revision).merged(_known(_overrides(stage.params)))))
+        stage.save(update_fields=["params", "host", *asking.FIELDS])
         project = stage.pipeline.project
         about = {
             "algorithm": _algorithm(revision, stage.params),
@@ -109,6 +119,10 @@ class TrainModel(RunnerKind):
             },
         )
 
+    def uses_ray(self, stage: Stage) -> bool:
+        recipe = Job.objects.select_related("recipe_revision__recipe").get(stage=stage).recipe_revision.recipe
+        return trainer_of(recipe.algorithm, recipe.trainer).uses_ray
+
     def prepare(self, stage: Stage, params: dict[str, Any], attempt: Attempt, transport: Transport) -> Command:
         job = _job_with(stage, params)
         assert attempt.host is not None, "dispatch gives an attempt its host"
@@ -131,6 +145,8 @@ class TrainModel(RunnerKind):
                     attempt_folder=folder.path,
                     checkpoint_folder=folder.checkpoints,
                     uuid=str(stage.id),
+                    cuda=bool(attempt.gpus),
+                    gpus=len(attempt.gpus),
                     resume_from=resume_from,
                 ),
             )
@@ -179,8 +195,8 @@ class TrainModel(RunnerKind):
             "final_step": last_step,
             "checkpoints": _checkpoints(run_folder(attempt).checkpoints, transport),
             "logs_tail": logs_tail,
-            "mode": "process",
-            "ray_job_id": None,
+            "mode": "ray" if _on_ray(attempt) else "process",
+            "ray_job_id": job_name(attempt.folder) if _on_ray(attempt) else None,
         }
         if signal:
             _read_log(attempt, logs_tail, last_step)
@@ -242,6 +258,15 @@ def _overrides(params: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(overrides, dict):
         raise Invalid(_("overrides: Give an object of dotted keys and values."), {"overrides": _("not an object")})
     return overrides
+
+
+def _on_ray(attempt: Attempt) -> bool:
+    return attempt.host is not None and attempt.host.kind == Host.Kind.RAY
+
+
+def _known(overrides: dict[str, Any]) -> dict[str, Any]:
+    """Without those that an earlier stage decides."""
+    return {key: value for key, value in overrides.items() if not references({key: value})}
 
 
 def _job_with(stage: Stage, params: dict[str, Any]) -> Job:

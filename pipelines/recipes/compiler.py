@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from platform_runtime import contract
 
-from . import literals, places, validate
+from . import literals, places, resources, validate
 from .spec import Compiled, DatasetRef, Json, Place, RecipeError, RecipeSpec
 from .trainers import trainer_of
 
@@ -37,7 +37,11 @@ def compile_recipe(spec: RecipeSpec, dataset: DatasetRef, place: Place) -> Compi
         raise RecipeError(checked.errors)
     settings = validate.effective(fitted)
     target = trainer.steps(settings, dataset.rows, place.processes).target
-    params = {key: value for key, value in fitted.params.items() if trainer.rules.ignored(key) is None}
+    params = {
+        key: value
+        for key, value in fitted.params.items()
+        if trainer.rules.ignored(key) is None and not resources.is_one(key)
+    }
     config = _config(trainer.tree().raw, params, required)
     return Compiled(
         argv=trainer.argv(place, posixpath.join(place.attempt_folder, contract.CONFIG)),

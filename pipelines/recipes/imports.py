@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from . import literals, shell
+from . import literals, resources, shell
 from .shell import Arg, Command, ShellProblem
 from .spec import SFT, VERL, Json, Problem, RecipeSpec, gettext_noop
 from .trainers import TRAINERS, Trainer
@@ -204,6 +204,8 @@ class _Reading:
         elif key in self.platform:
             if key == NAME and not arg.missing:
                 self.name = self._text(arg)[:200]
+            elif key == resources.OF_SCRIPTS and value.isdecimal() and 0 < int(value) <= resources.MOST_GPUS:
+                self.params[resources.GPUS] = (int(value), arg)  # what a run is given, it may ask for
             self.left_out.append(LeftOut(key, shell.shown(value), arg.line, self.platform[key]))
         elif key.startswith(self.entry.unused):
             self.left_out.append(LeftOut(key, shell.shown(value), arg.line, UNUSED))

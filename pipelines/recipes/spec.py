@@ -82,7 +82,8 @@ class DatasetRef:
 class Place:
     """Where an attempt runs. All paths are absolute and on the host.
 
-    `gpus` counts those the run gets (0 without CUDA). `resume_from` is the folder of a checkpoint, or None.
+    `gpus` counts those the run gets (0 without CUDA); which ones, the launcher says. `resume_from` is the folder of a
+    checkpoint, or None.
     `models_folder` keeps the built-in models that take long to make, for all runs of the host.
     """
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from platform_runtime import models
 
-from . import diagnosability, literals, schema
+from . import diagnosability, literals, resources, schema
 from .spec import Checked, DatasetRef, Json, Leaf, Problem, RecipeSpec, gettext_noop
 from .trainers import Rules, Trainer, supported, trainer_of
 
@@ -53,8 +53,8 @@ def check(
     """Everything that is wrong with a recipe, all at once.
 
     `dataset` adds the checks that need its size. `gpus` is the number of trainer processes; where nobody knows it yet,
-    as many are taken as the settings need. `admin` allows the keys of `Rules.admin`; `inherited` is what somebody who
-    may has saved before: equal values pass.
+    as many are taken as the recipe asks for, or its settings need. `admin` allows the keys of `Rules.admin`;
+    `inherited` is what somebody who may has saved before: equal values pass.
     """
     unknown = check_trainer(spec)
     if unknown is not None:
@@ -87,12 +87,15 @@ def check(
             warnings.append(Problem(key, why))
         elif literals.holds_substitution(value):
             warnings.append(Problem(key, gettext_noop("${…} is taken as it is written: nothing is put in its place.")))
+    told = {problem.key for problem in errors}
+    errors.extend(problem for problem in resources.problems(spec.params) if problem.key not in told)
     errors.extend(_overlaps(spec.params))
     # A key that the trainer does not have says nothing of the others; a wrong value would be judged twice.
     strange = {one.key for one in errors if one.template in (UNKNOWN, A_GROUP)}
     if all(one.key in strange or one.key in _BESIDE for one in errors):
         settings = effective(replace(spec, params={key: spec.params[key] for key in spec.params.keys() - strange}))
-        processes = gpus or trainer.fewest(settings)
+        fewest = trainer.fewest(settings)
+        processes = gpus or resources.of_recipe(spec, fewest).gpus or fewest
         errors.extend(trainer.problems(settings, dataset, processes))
         warnings.extend(trainer.warnings(settings))
         warnings.extend(diagnosability.blind_spots(settings, trainer.rules.platform))
@@ -108,6 +111,11 @@ def effective(spec: RecipeSpec) -> dict[str, Any]:
         for key, value in values.items()
         if trainer.rules.ignored(key) is None
     }
+
+
+def resources_of(spec: RecipeSpec) -> resources.Resources:
+    """What a run of a sound recipe asks of its host."""
+    return resources.of_recipe(spec, trainer_of(spec.algorithm, spec.trainer).fewest(effective(spec)))
 
 
 class _Judge:

@@ -13,6 +13,7 @@ from datasets.models import Dataset
 from datasets.services import store
 from datasets.services.sources import import_folder
 from environments.models import Host
+from environments.services.gpus import refresh_local
 from pipelines.models import Queue, Recipe, RecipeRevision
 from pipelines.recipes import builtin
 from platform_site.common import queues
@@ -74,6 +75,7 @@ def _host(project: Project, report: Installed) -> None:
     if host.root != root:
         Host.objects.filter(pk=host.pk).update(root=root)
         report.note(True, f"root of host {LOCAL}")
+    refresh_local()
 
 
 def _dataset(project: Project, wanted: builtin.BuiltinDataset, report: Installed) -> None:

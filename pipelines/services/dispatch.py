@@ -5,27 +5,26 @@ the observer, one that is doubled meets the claim.
 """
 
 import heapq
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cached_property
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
-from django.utils.translation import gettext as _
 
-from environments import training
 from environments.models import Host
 from pipelines.folders import attempt_path
-from pipelines.kinds import inline_names, is_inline, is_instant, needs_training_environment
+from pipelines.kinds import is_inline, is_instant
 from pipelines.messages import send_launch
 from pipelines.models import Attempt, Queue, Stage
+from pipelines.services import gpu_leases
 from pipelines.services.advance import enqueue
+from pipelines.services.places import Places
 from pipelines.states import STAGE_ACTIVE, PipelineStatus, StageEvent, StageStatus
 from pipelines.transitions import Moves, Step, moving, open_blocks
 
@@ -77,7 +76,7 @@ def hand_out(
     with transaction.atomic(), ExitStack() as kept:
         queues = Queue.objects.select_for_update().order_by("-priority", "name")
         locked = list(queues if only is None else queues.filter(pk__in=only))
-        places = _Places()
+        places = Places()
         fresh: dict[UUID, Attempt] = {}
         if first is not None:
             places.lock()
@@ -87,7 +86,7 @@ def hand_out(
         chosen: list[tuple[Stage, Host]] = []
         for queue in locked:
             free = queue.slots - in_queue.get(queue.name, 0)
-            for stage in _candidates(queue, free, [attempt.stage for attempt in fresh.values()]):
+            for stage in _candidates(queue, free, [attempt.stage for attempt in fresh.values()], places, only is None):
                 host = places.take(stage)
                 if host is not None:
                     chosen.append((stage, host))
@@ -97,7 +96,7 @@ def hand_out(
         _enqueue(fresh.keys() - {stage.pk for stage, _host in chosen}, fresh)
         if {stage.pipeline_id for stage, _host in chosen} - open_blocks():
             kept.close()  # written in the order in which it happened: what ended made room
-        found = _start(chosen, fresh, taker)
+        found = _start(chosen, fresh, places, taker)
         # Last: it writes stages without their pipeline's row, which nobody may ask for after that.
         _tell(places.waiting)
         return found
@@ -112,8 +111,12 @@ def _due() -> QuerySet[Stage]:
     )
 
 
-def _candidates(queue: Queue, free: int, fresh: Iterable[Stage]) -> Iterator[Stage]:
-    """Whose turn it is, of those that are queued and the fresh ones."""
+def _candidates(queue: Queue, free: int, fresh: Iterable[Stage], places: Places, whole: bool) -> Iterator[Stage]:
+    """Whose turn it is, of those that are queued and the fresh ones.
+
+    GPUs are given out where all queues are looked at (`whole`): else a stage of one queue would take what is kept for
+    one of another that has waited longer.
+    """
     if free <= 0:
         return
     now = timezone.now()
@@ -121,79 +124,25 @@ def _candidates(queue: Queue, free: int, fresh: Iterable[Stage]) -> Iterator[Sta
     def turn(stage: Stage) -> tuple[int, datetime, UUID]:
         return -stage.priority, now if stage.pk in new else stage.queued_at or now, stage.pk
 
-    new = {stage.pk: stage for stage in fresh if stage.queue == queue.name}
-    yield from heapq.merge(_queued(queue, free), sorted(new.values(), key=turn), key=turn)
+    new = {stage.pk: stage for stage in fresh if stage.queue == queue.name and (whole or not stage.gpus)}
+    yield from heapq.merge(_queued(queue, free, places, whole), sorted(new.values(), key=turn), key=turn)
 
 
-def _queued(queue: Queue, free: int) -> Iterator[Stage]:
+def _queued(queue: Queue, free: int, places: Places, whole: bool) -> Iterator[Stage]:
     """As many as there are slots, and further ones only when some of those found no host."""
     waiting = _due().filter(queue=queue.name).order_by("-priority", "queued_at", "id")
-    first = list(waiting[:free])
-    yield from first
-    if len(first) == free:
-        yield from waiting[free : free + LOOKAHEAD]
-
-
-@dataclass
-class _Places:
-    """The hosts, locked, and how full they are. `waiting` has the stages for which there is no room, by the reason."""
-
-    waiting: dict[str, list[UUID]] = field(default_factory=lambda: defaultdict(list))
-
-    @cached_property
-    def _hosts(self) -> list[Host]:
-        return list(Host.objects.select_for_update().filter(enabled=True).order_by("name"))
-
-    @cached_property
-    def _environments(self) -> dict[int, training.TrainingState]:
-        return {host.pk: training.state(host) for host in self._hosts}
-
-    @cached_property
-    def _busy(self) -> Counter[int | None]:
-        active = Attempt.objects.filter(outcome="", stage__status__in=STAGE_ACTIVE)
-        return Counter(active.exclude(stage__kind__in=inline_names()).values_list("host_id", flat=True))
-
-    def lock(self) -> None:
-        """For who is about to lock a pipeline: that comes after the hosts. It also keeps two apart that work for
-        different queues and go on from one pipeline to the other's."""
-        _ = self._hosts
-
-    def take(self, stage: Stage) -> Host | None:
-        """A host with room for the stage, which counts from now on."""
-        host, why = self._find(stage)
-        if host is None:
-            if stage.waiting_for != why[:500]:
-                self.waiting[why[:500]].append(stage.pk)
-        elif not is_inline(stage.kind):
-            self._busy[host.pk] += 1
-        return host
-
-    def _find(self, stage: Stage) -> tuple[Host | None, str]:
-        """A host for the stage, or why there is none now."""
-        why = _("no host is enabled")
-        for host in self._hosts:
-            if stage.host_id is not None and host.pk != stage.host_id:
-                continue
-            if is_inline(stage.kind):
-                return host, ""
-            if host.unreachable_since is not None:
-                why = _("host %(host)s does not answer") % {"host": host.name}
-            elif self._busy[host.pk] >= host.slots:
-                why = _("a free slot on %(host)s (%(busy)s of %(slots)s taken)") % {
-                    "host": host.name,
-                    "busy": self._busy[host.pk],
-                    "slots": host.slots,
-                }
-            elif needs_training_environment(stage.kind) and not self._environments[host.pk].ready:
-                state = self._environments[host.pk]
-                done = f" ({state.percent} %)" if state.percent is not None else ""
-                why = _("the training environment of %(host)s: %(state)s") % {
-                    "host": host.name,
-                    "state": f"{state.message}{done}",
-                }
-            else:
-                return host, ""
-        return None, why
+    if not whole:
+        waiting = waiting.filter(gpus=0)
+    page = list(waiting[:free])
+    yield from page
+    if len(page) < free:
+        return
+    page = list(waiting[free : free + LOOKAHEAD])
+    yield from page
+    while len(page) == LOOKAHEAD and places.refused and not places.full:
+        # A host that is short of GPUs must not hold up those who want none, however many wait for it.
+        page = list(waiting.exclude(places.like_the_refused()).exclude(pk__in=places.given)[:LOOKAHEAD])
+        yield from page
 
 
 def _tell(waiting: dict[str, list[UUID]]) -> None:
@@ -210,7 +159,9 @@ def _enqueue(stages: Collection[UUID], fresh: Mapping[UUID, Attempt]) -> None:
             enqueue(moves, attempts, actor=DISPATCH)
 
 
-def _start(chosen: Iterable[tuple[Stage, Host]], fresh: Mapping[UUID, Attempt], taker: Taker | None) -> HandedOut:
+def _start(
+    chosen: Iterable[tuple[Stage, Host]], fresh: Mapping[UUID, Attempt], places: Places, taker: Taker | None
+) -> HandedOut:
     together: dict[tuple[UUID, int], list[Stage]] = defaultdict(list)
     hosts: dict[int, Host] = {}
     for stage, host in chosen:
@@ -220,7 +171,7 @@ def _start(chosen: Iterable[tuple[Stage, Host]], fresh: Mapping[UUID, Attempt], 
     for (pipeline_id, host_id), stages in together.items():
         with moving(pipeline_id) as moves:
             if moves.pipeline is not None and moves.pipeline.status == PipelineStatus.RUNNING:
-                _start_together(moves, hosts[host_id], stages, fresh, taker, found)
+                _start_together(moves, hosts[host_id], stages, fresh, places, taker, found)
     return found
 
 
@@ -229,6 +180,7 @@ def _start_together(
     host: Host,
     stages: Iterable[Stage],
     fresh: Mapping[UUID, Attempt],
+    places: Places,
     taker: Taker | None,
     found: HandedOut,
 ) -> None:
@@ -243,8 +195,11 @@ def _start_together(
     if others:
         _move(moves, others, _dispatched(host))
     for attempt in others:
-        _keep([attempt], host=host, sent_at=timezone.now(), folder=_folder(host, attempt))
+        gpus = list(places.given[attempt.stage_id])
+        _keep([attempt], host=host, sent_at=timezone.now(), folder=_folder(host, attempt), gpus=gpus)
         _send_on_commit(attempt)
+    if moves.pipeline is not None:
+        gpu_leases.take(host, others, moves.pipeline.project_id)
     found.started += len(attempts)
 
 

@@ -17,6 +17,7 @@ from pipelines.folders import run_folder
 from pipelines.kinds import Verdict, kind_of
 from pipelines.messages import send_launch
 from pipelines.models import Attempt, Stage
+from pipelines.services import gpu_leases
 from pipelines.services.advance import advance, go_on, new_attempt
 from pipelines.services.dispatch import requeue_at
 from pipelines.states import Outcome, StageEvent, StageStatus
@@ -34,6 +35,11 @@ class Times:
 
     started_at: datetime | None
     completed_at: datetime
+
+    @property
+    def seconds(self) -> float:
+        """How long it ran; 0 when it never began."""
+        return 0.0 if self.started_at is None else (self.completed_at - self.started_at).total_seconds()
 
 
 def times_of(probe: dict[str, Any], attempt: Attempt) -> Times:
@@ -290,6 +296,8 @@ def _close(attempt: Attempt, outcome: Outcome, reason: str, probe: dict[str, Any
         exit_code=(probe.get("exit") or {}).get("code"),
         handle=probe.get("process") or attempt.handle,
     )
+    if attempt.gpus:
+        gpu_leases.release([attempt.pk], times.seconds)
 
 
 def started(attempt: Attempt, probe: dict[str, Any]) -> bool:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from pipelines.services import integrity_gpus as gpus
 from pipelines.services import integrity_rows as rows
 from pipelines.services import integrity_runs as runs
 from pipelines.services.integrity_rows import Finding
@@ -29,6 +30,7 @@ CHECKS: Final[tuple[Callable[[int], Iterable[Finding]], ...]] = (
     rows.open_attempts_of_ended_stages,
     rows.queued_without_attempt,
     runs.active_without_attempt,
+    gpus.leases_of_ended_attempts,
     rows.active_without_host,
     rows.waiting_for_nothing,
     rows.not_before_out_of_reach,

@@ -4,8 +4,8 @@ import logging
 from contextlib import nullcontext
 from uuid import UUID
 
-from environments import training
-from environments.launchers import process
+from environments import launchers, training
+from environments.launchers import Launch
 from environments.models import Host
 from environments.services.runtime_copy import ensure_runtime
 from environments.transports import TransportError, Unfinished, Unreachable, for_host
@@ -47,13 +47,15 @@ def _launch(attempt: Attempt, host: Host, kind: RunnerKind, worker: str) -> bool
         command = kind.prepare(stage, params_of(stage), attempt, transport)
         if worker:
             Attempt.objects.filter(pk=attempt.pk).update(worker=worker)
-        process.start(
-            transport,
-            python=training.any_python(host),
-            runtime=ensure_runtime(host, transport),
+        wanted = Launch(
             folder=folder,
             command=command,
+            python=training.any_python(host),
+            runtime=ensure_runtime(host, transport),
+            gpus=attempt.gpus,
+            uses_ray=kind.uses_ray(stage),
         )
+        launchers.start(host, wanted, transport)
     except Unreachable as error:
         # Unknown whether it started: the observer looks before anything is tried again.
         logger.warning("Launch of %s: %s does not answer: %s", attempt.pk, host.name, error)

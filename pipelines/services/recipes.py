@@ -188,7 +188,7 @@ def preview(
     data = reference(version)
     refuse(validate.check(spec, dataset=data, admin=admin, inherited=revision.params).errors, overrides or {})
     try:
-        return compile_recipe(spec, data, _place(_host(user, host)))
+        return compile_recipe(spec, data, _place(_host(user, host), validate.resources_of(spec).gpus))
     except RecipeError as error:
         refuse(error.problems, overrides or {})
         raise
@@ -292,8 +292,8 @@ def _host(user: User, name: str | None) -> Host:
     return found
 
 
-def _place(host: Host) -> Place:
-    """Where a run on this host would stand."""
+def _place(host: Host, gpus: int) -> Place:
+    """Where a run on this host would stand, with as many GPUs as it asks for."""
     folder = RunFolder(attempt_path(host.root, PREVIEW, 1), str(PREVIEW))
     own = f"{settings.CHECKOUT_DIR}/.training/venv/bin/python"
     return Place(
@@ -303,4 +303,6 @@ def _place(host: Host) -> Place:
         attempt_folder=folder.path,
         checkpoint_folder=folder.checkpoints,
         uuid=str(PREVIEW),
+        cuda=gpus > 0,
+        gpus=gpus,
     )

@@ -22,7 +22,8 @@ from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
-from environments.launchers import process
+from environments import launchers
+from environments.launchers import Launch
 from environments.models import Host
 from environments.services.runtime_copy import ensure_runtime
 from environments.transports import for_host
@@ -203,23 +204,19 @@ class Run:
 
     def _launch(self) -> None:
         token = self.attempt.launch_token
-        process.start(
-            self.transport,
-            python=sys.executable,
-            runtime=ensure_runtime(self.host, self.transport),
-            folder=self.folder,
-            command=Command(
-                argv=["sleep", "3600"],
-                env={"PATH": "/usr/bin:/bin", "ANNEAL_LAUNCH_TOKEN": token},
-                cwd=self.folder.path,
-                launch_token=token,
-                uuid=str(self.id),
-                target_step=None,
-                checkpoint_required=False,
-                checkpoint_folder=self.folder.checkpoints,
-                stop_grace_s=1.0,
-            ),
+        command = Command(
+            argv=["sleep", "3600"],
+            env={"PATH": "/usr/bin:/bin", "ANNEAL_LAUNCH_TOKEN": token},
+            cwd=self.folder.path,
+            launch_token=token,
+            uuid=str(self.id),
+            target_step=None,
+            checkpoint_required=False,
+            checkpoint_folder=self.folder.checkpoints,
+            stop_grace_s=1.0,
         )
+        launch = Launch(self.folder, command, sys.executable, ensure_runtime(self.host, self.transport))
+        launchers.start(self.host, launch, self.transport)
 
     def write(self, data: bytes) -> None:
         """One unbuffered write, as the callback does it."""

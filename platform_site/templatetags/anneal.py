@@ -16,6 +16,7 @@ from environments import training
 from environments.models import Host
 from monitoring import told
 from pipelines import selectors
+from pipelines.gpu_selectors import gpu_hours_of, needed
 from pipelines.kinds import summary_of
 from pipelines.models import Attempt, Job, Pipeline, Stage
 from pipelines.pictures import Folded
@@ -119,6 +120,18 @@ def host_of(stage: Stage) -> str:
     attempts = list(stage.attempts.all())
     host = (attempts[-1].host if attempts else None) or stage.host
     return host.name if host is not None else ""
+
+
+@register.filter
+def gpu_hours(stage: Stage) -> float:
+    """Of all its attempts."""
+    return gpu_hours_of(stage)
+
+
+@register.filter
+def gpus_needed(stage: Stage) -> str:
+    """What it asked for, as 4 GPUs with 80 GiB each."""
+    return needed(stage.gpus, stage.gpu_memory_gib)
 
 
 @register.filter

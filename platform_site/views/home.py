@@ -12,6 +12,7 @@ from django.views.decorators.http import require_GET
 from environments import training
 from environments.models import Host
 from pipelines import selectors
+from pipelines.gpu_selectors import gpu_slots
 from pipelines.models import Recipe
 from pipelines.states import STAGE_ACTIVE, PipelineStatus, StageStatus
 from platform_site.common.pages import may_operate, needs
@@ -62,6 +63,7 @@ def home(request: HttpRequest) -> HttpResponse:
             .filter(Q(status__in=UNDER_WAY) | Q(status=PipelineStatus.FAILED, completed_at__gte=recently), size__gt=1)
             .order_by("-created_at")[:PIPELINES],
             "overview": selectors.overview(request.user),
+            "gpu_hosts": gpu_slots(request.user),
             "can_operate": may_operate(request),
         },
     )

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_GET
 from environments import training
 from environments.models import Host
 from pipelines import selectors
+from pipelines.gpu_selectors import gpu_hours, gpu_slots
 from platform_site.common.pages import may_operate, needs
 from platform_site.common.roles import Role
 from platform_site.common.selectors import projects_for
@@ -28,6 +29,8 @@ def system(request: HttpRequest) -> HttpResponse:
         # What the set-up says can name this machine's folders: for those who run things here.
         "log": tail(state.log) if state is not None and may_operate(request) else "",
         "overview": selectors.overview(request.user),
+        "gpu_hosts": gpu_slots(request.user),
+        "gpu_hours": gpu_hours(request.user),
     }
     return render(request, "system/system.html", context)
 

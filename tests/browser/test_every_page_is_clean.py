@@ -53,6 +53,7 @@ def runs(database: None, tmp_path_factory: pytest.TempPathFactory) -> Runs:
         "starting": world.run("starting", root=root, steps=0, age=timedelta(seconds=5)),
         "running": world.run("running", name="A longer one", root=root, steps=120, age=timedelta(seconds=25)),
     }
+    world.lease(made["running"], 0, 2)
     for n in range(26):
         world.run("completed", name=f"Sweep {n}", steps=0, root=root, age=timedelta(days=2))
     for status in ("pending", "cancelling"):

@@ -21,7 +21,7 @@ from monitoring.services.diagnose import keep_one, refresh
 from monitoring.services.sync import open_segment, sync_stream
 from monitoring.services.system import sync_system
 from pipelines.folders import attempt_path, run_folder
-from pipelines.models import Attempt, Job, Pipeline, Recipe, Stage
+from pipelines.models import Attempt, GpuLease, Job, Pipeline, Recipe, Stage
 from pipelines.services import dispatch, launch
 from pipelines.services.builtin import install
 from pipelines.services.create import PipelineSpec, StageSpec, create_pipeline
@@ -106,6 +106,19 @@ class Run:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a") as file:
             file.write(text)
+
+
+def lease(run: Run, *indices: int, memory_mib: int = 81559) -> None:
+    """Give the run these GPUs of its host, which has four."""
+    host = run.attempt.host
+    assert host is not None
+    cards = [{"index": index, "name": "NVIDIA H100 80GB HBM3", "memory_mib": memory_mib} for index in range(4)]
+    Host.objects.filter(pk=host.pk).update(gpus=cards, gpus_by_hand=True, labels=["fast", "lab-2"])
+    Stage.objects.filter(pk=run.job.pk).update(gpus=len(indices), gpu_memory_gib=80, labels="fast")
+    run.attempt.gpus = list(indices)
+    run.attempt.save(update_fields=["gpus"])
+    for index in indices:
+        GpuLease.objects.create(host=host, index=index, attempt=run.attempt, project=run.job.project)
 
 
 def metrics(step: int, seed: int = 1) -> dict[str, Any]:

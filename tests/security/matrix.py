@@ -80,6 +80,7 @@ PAGES: Final[dict[str, Row]] = {
 API: Final[dict[str, Row]] = {
     "schema/": {"GET": VIEWER},
     "projects/": {"GET": VIEWER},
+    "gpus/": {"GET": VIEWER},
     "audit/": {"GET": ADMIN},
     "pipelines/": {"GET": VIEWER, "POST": OPERATOR},
     "pipelines/<uuid:pipeline_id>/": {"GET": VIEWER, "DELETE": OPERATOR},

@@ -2,7 +2,8 @@
 
 `python -P runner.py ATTEMPT_FOLDER` goes into the background and answers at once: 0 when the run is claimed, by
 this runner or by another, otherwise one line on standard error. From then on it depends on nothing: the platform
-may go and come back, the runner stays beside its command and leaves exit.json.
+may go and come back, the runner stays beside its command and leaves exit.json. With `--in-ray` it is the entry point
+of a Ray job: it stays in the foreground, and hands on what Ray tells such a job of the cluster and its GPUs.
 
 The claim decides who runs. Command and runner are known by pid, start time and boot id; what the command leaves
 behind is found as descendants (the runner is their reaper) and by the launch token in their environment.
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 if __name__ == "__main__" and not __package__:
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -41,6 +42,8 @@ _WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _STOPPING = {signal.SIGTERM, signal.SIGINT}
 _LEFTOVER_GRACE_S = 2.0
 _RESERVE_BYTES = 4096
+IN_RAY = "--in-ray"
+_OF_RAY = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "CUDA_VISIBLE_DEVICES")
 _EXIT_WRITE_PATIENCE_S = 60.0
 
 
@@ -88,17 +91,24 @@ class Reserve:
 
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) != 1:
-        sys.stderr.write("usage: runner.py ATTEMPT_FOLDER\n")
+    in_ray = IN_RAY in arguments
+    folders = [argument for argument in arguments if argument != IN_RAY]
+    if len(folders) != 1:
+        sys.stderr.write(f"usage: runner.py [{IN_RAY}] ATTEMPT_FOLDER\n")
         return USAGE
-    run = RunFolder.at(arguments[0])
+    run = RunFolder.at(folders[0])
     try:
         with open(run.command, "rb") as file:
             command = Command.from_bytes(file.read())
     except (OSError, ContractError) as error:
         sys.stderr.write(f"{run.command}: {error}\n")
         return USAGE
-    return start_detached(RunFolder(run.path, command.uuid), command)
+    run = RunFolder(run.path, command.uuid)
+    if in_ray:
+        told = {name: os.environ[name] for name in _OF_RAY if name in os.environ}
+        # What the command says itself holds: one that is to train on processors gets no GPU of the machine it is on.
+        return stay(run, replace(command, env={**told, **command.env}))
+    return start_detached(run, command)
 
 
 def start_detached(run: RunFolder, command: Command) -> int:
@@ -125,27 +135,52 @@ def start_detached(run: RunFolder, command: Command) -> int:
     return 0
 
 
+def stay(run: RunFolder, command: Command) -> int:
+    """Run it in this process; the exit status once it is over, 0 also where another runner has it."""
+    prepare()
+    try:
+        taken = take(run)
+    except OSError as error:
+        sys.stderr.write(f"{run.path}: {error.strerror or error}\n")
+        return NOT_CLAIMED
+    if taken is not None:
+        supervise(run, command, *taken)
+    return 0
+
+
 def daemon(run: RunFolder, command: Command, tell: int) -> None:
     """Claim, then run. Whoever waits at the other end of `tell` hears nothing, or why there is no claim."""
+    prepare()
+    try:
+        taken = take(run)
+    except OSError as error:
+        os.write(tell, f"{run.path}: {error.strerror or error}".encode())
+        return
+    if taken is not None:
+        detach(tell)
+        supervise(run, command, *taken)
+
+
+def prepare() -> None:
     os.umask(0o077)
     os.chdir("/")
     watch_signals()
-    reserve = None
+
+
+def take(run: RunFolder) -> tuple[processes.Identity, Reserve] | None:
+    """Claim the run: who we are, and the room for its end. None when another has it. Raises OSError."""
+    reserve = Reserve(run.exit)
     try:
-        reserve = Reserve(run.exit)
         me = processes.myself()
         claim = Claim("runner", me.pid, me.start_time, me.boot_id, time.time())
         won = files.create_exclusive(run.claim, claim.to_bytes())
-    except OSError as error:
-        os.write(tell, f"{run.path}: {error.strerror or error}".encode())
-        if reserve is not None:
-            reserve.release()
-        return
+    except OSError:
+        reserve.release()
+        raise
     if not won:
         reserve.release()
-        return
-    detach(tell)
-    supervise(run, command, me, reserve)
+        return None
+    return me, reserve
 
 
 def watch_signals() -> None:

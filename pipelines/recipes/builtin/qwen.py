@@ -6,6 +6,7 @@ documentation; the number of GPUs that a description names is the one for which 
 
 from typing import Final
 
+from pipelines.recipes import resources
 from pipelines.recipes.spec import DPO, GRPO, SFT, VERL, Json, gettext_noop
 
 from .base import BuiltinRecipe
@@ -14,6 +15,10 @@ _SMALL: Final = "Qwen/Qwen2.5-0.5B-Instruct"
 _LARGE: Final = "Qwen/Qwen2.5-7B-Instruct"
 
 _LORA: Final[dict[str, Json]] = {"lora_rank": 32, "lora_alpha": 16, "target_modules": "all-linear"}
+
+
+def _gpus(count: int, memory_gib: int) -> dict[str, Json]:
+    return {resources.GPUS: count, resources.MEMORY: memory_gib}
 
 
 def _below(prefix: str, params: dict[str, Json]) -> dict[str, Json]:
@@ -50,7 +55,7 @@ QWEN_SMALL_SFT: Final = BuiltinRecipe(
     trainer=VERL,
     base_model=_SMALL,
     dataset="",
-    params=_SFT,
+    params={**_gpus(1, 24), **_SFT},
 )
 
 QWEN_LARGE_LORA_SFT: Final = BuiltinRecipe(
@@ -61,7 +66,7 @@ QWEN_LARGE_LORA_SFT: Final = BuiltinRecipe(
     trainer=VERL,
     base_model=_LARGE,
     dataset="",
-    params={**_SFT, **_below("model", _LORA), "optim.lr": 1e-4, "engine.model_dtype": "bf16"},
+    params={**_gpus(1, 80), **_SFT, **_below("model", _LORA), "optim.lr": 1e-4, "engine.model_dtype": "bf16"},
 )
 
 QWEN_LARGE_SFT: Final = BuiltinRecipe(
@@ -72,7 +77,7 @@ QWEN_LARGE_SFT: Final = BuiltinRecipe(
     trainer=VERL,
     base_model=_LARGE,
     dataset="",
-    params={**_SFT, "data.train_batch_size": 128, "trainer.save_freq": 200},
+    params={**_gpus(8, 80), **_SFT, "data.train_batch_size": 128, "trainer.save_freq": 200},
 )
 
 # --- DPO ------------------------------------------------------------------------------------------------------
@@ -103,7 +108,7 @@ QWEN_SMALL_DPO: Final = BuiltinRecipe(
     trainer=VERL,
     base_model=_SMALL,
     dataset="",
-    params={**_DPO, "optim.lr": 1e-6},
+    params={**_gpus(1, 24), **_DPO, "optim.lr": 1e-6},
 )
 
 QWEN_LARGE_LORA_DPO: Final = BuiltinRecipe(
@@ -117,7 +122,7 @@ QWEN_LARGE_LORA_DPO: Final = BuiltinRecipe(
     trainer=VERL,
     base_model=_LARGE,
     dataset="",
-    params={**_DPO, **_below("model", _LORA), "optim.lr": 5e-6, "engine.model_dtype": "bf16"},
+    params={**_gpus(1, 80), **_DPO, **_below("model", _LORA), "optim.lr": 5e-6, "engine.model_dtype": "bf16"},
 )
 
 QWEN_LARGE_DPO: Final = BuiltinRecipe(
@@ -128,7 +133,7 @@ QWEN_LARGE_DPO: Final = BuiltinRecipe(
     trainer=VERL,
     base_model=_LARGE,
     dataset="",
-    params={**_DPO, "data.train_batch_size": 64},
+    params={**_gpus(8, 80), **_DPO, "data.train_batch_size": 64},
 )
 
 # --- GRPO -----------------------------------------------------------------------------------------------------
@@ -177,7 +182,7 @@ QWEN_SMALL_GRPO: Final = BuiltinRecipe(
     trainer=VERL,
     base_model=_SMALL,
     dataset="",
-    params=_GRPO,
+    params={**_gpus(1, 40), **_GRPO},
 )
 
 QWEN_LARGE_LORA_GRPO: Final = BuiltinRecipe(
@@ -189,6 +194,7 @@ QWEN_LARGE_LORA_GRPO: Final = BuiltinRecipe(
     base_model=_LARGE,
     dataset="",
     params={
+        **_gpus(2, 80),
         **_GRPO,
         **_below(_MODEL, _LORA),
         f"{_ACTOR}.optim.lr": 3e-5,
@@ -206,6 +212,7 @@ QWEN_LARGE_GRPO: Final = BuiltinRecipe(
     base_model=_LARGE,
     dataset="",
     params={
+        **_gpus(8, 80),
         **_GRPO,
         "data.train_batch_size": 512,
         f"{_ACTOR}.ppo_mini_batch_size": 128,

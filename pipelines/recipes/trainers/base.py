@@ -92,6 +92,8 @@ class Trainer(ABC):
     name: ClassVar[str]
     dataset_kind: ClassVar[str]
     rules: ClassVar[Rules]
+    uses_ray: ClassVar[bool] = False
+    """It works through Ray: on a cluster it attaches to that, elsewhere it starts one of its own."""
     groups: ClassVar[tuple[Group, ...]]
     """What a form offers; everything else goes as YAML."""
     cpu: ClassVar[Mapping[str, Json]]

@@ -3,7 +3,7 @@
 
 The trainer works in this process, and its workers in a Ray instance of the run's own. verl would put the trainer into
 one more Ray actor, which is of use on a cluster alone: here the log tells its errors as they are, and a run starts
-seconds sooner.
+seconds sooner. Where `RAY_ADDRESS` names a cluster, the workers are that cluster's: see `ray_cluster.py`.
 """
 
 import functools
@@ -16,6 +16,7 @@ import sys
 import warnings
 from typing import Any, Final
 
+from platform_runtime import ray_cluster
 from platform_runtime.trainers import entry
 
 EXTERNAL_MODULES: Final = ("platform_runtime.verl_literals", *entry.EXTERNAL_MODULES, "platform_runtime.verl_rollouts")
@@ -54,17 +55,9 @@ def prepare_environment(folder: str) -> None:
     entry.prepare_environment(EXTERNAL_MODULES)
     own = os.path.join(folder, RAY)
     os.makedirs(os.path.join(own, SCRATCH), mode=0o700, exist_ok=True)
-    token = os.path.join(own, "token")
-    with open(token, "w", opener=functools.partial(os.open, mode=0o600), encoding="ascii") as file:
-        file.write(secrets.token_hex(32))
+    if not ray_cluster.address():
+        keep_to_itself(os.path.join(own, "token"))
     os.environ.update(
-        # Nobody else is to talk to this Ray: not from this machine, and not from another. The switch makes Ray, and all
-        # that ask Ray for an address, listen on the loopback interface alone (ray/_private/services.py); what verl's
-        # queue receives is unpickled.
-        RAY_AUTH_MODE="token",
-        RAY_AUTH_TOKEN_PATH=token,
-        RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
-        GLOO_SOCKET_IFNAME="lo",
         RAY_USAGE_STATS_ENABLED="0",
         RAY_DEDUP_LOGS="0",
         RAY_COLOR_PREFIX="0",
@@ -78,6 +71,20 @@ def prepare_environment(folder: str) -> None:
     # Each process would tell of five engines that are not installed.
     os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:verl.workers.engine")
     warnings.filterwarnings("ignore", category=UserWarning, module=r"verl\.workers\.engine\Z")
+
+
+def keep_to_itself(token: str) -> None:
+    """Nobody else is to talk to this Ray: not from this machine, and not from another. The switch makes Ray, and all
+    that ask Ray for an address, listen on the loopback interface alone (ray/_private/services.py); what verl's queue
+    receives is unpickled."""
+    with open(token, "w", opener=functools.partial(os.open, mode=0o600), encoding="ascii") as file:
+        file.write(secrets.token_hex(32))
+    os.environ.update(
+        RAY_AUTH_MODE="token",
+        RAY_AUTH_TOKEN_PATH=token,
+        RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
+        GLOO_SOCKET_IFNAME="lo",
+    )
 
 
 def read(config_path: str) -> dict[str, Any]:
@@ -162,7 +169,7 @@ def fit(config: Any) -> None:
     verl_rollouts.hook_trainer()
     # It would print the configuration, a thousand lines that stand in config.yaml.
     main_ppo.pprint = lambda *_: None
-    ray.init(**ray_arguments(config))
+    ray.init(**(ray_cluster.arguments(config) if ray_cluster.address() else ray_arguments(config)))
     try:
         # The class below Ray's actor class, which is one that says how to make an actor of it.
         main_ppo.TaskRunnerV1.__ray_metadata__.modified_class().run(config)

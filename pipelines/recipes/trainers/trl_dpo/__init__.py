@@ -3,10 +3,9 @@
 import math
 from collections.abc import Iterator, Mapping
 from functools import cache
-from types import MappingProxyType
 from typing import Any, ClassVar
 
-from pipelines.recipes import places
+from pipelines.recipes import places, resources
 from pipelines.recipes.fields import Group
 from pipelines.recipes.spec import DPO, TRL, DatasetRef, Json, Leaf, Place, Problem, RecipeSpec, Tree, gettext_noop
 from pipelines.recipes.trainers.base import Rules, Steps, Trainer
@@ -22,7 +21,7 @@ def _tree() -> Tree:
         section, dot, name = key.partition(".")
         (raw.setdefault(section, {}) if dot else raw)[name if dot else key] = default
         leaves[key] = Leaf(key, type_, default, open="object" in type_, items=keys.ITEMS.get(key, ""))
-    return Tree(raw=raw, leaves=MappingProxyType(leaves))
+    return resources.beside(Tree(raw=raw, leaves=leaves))
 
 
 class TrlDpo(Trainer):

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields as fields_of
 from dataclasses import replace
 from functools import cache
-from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
-from pipelines.recipes import places, schema
+from pipelines.recipes import places, resources, schema
 from pipelines.recipes.fields import Group
 from pipelines.recipes.spec import VERL, DatasetRef, Json, Leaf, Place, Problem, RecipeSpec, Tree
 from pipelines.recipes.trainers.base import Rules, Steps, Trainer
@@ -98,7 +97,7 @@ def _tree() -> Tree:
             group = group[name]
         group[last] = value
     leaves |= {leaf.key: leaf for leaf in _reward_leaves()}
-    return Tree(raw=raw, leaves=MappingProxyType(leaves))
+    return resources.beside(Tree(raw=raw, leaves=leaves))
 
 
 def _reward_leaves() -> list[Leaf]:
@@ -138,6 +137,7 @@ class VerlGrpo(Trainer):
     fork_renews: ClassVar[tuple[str, ...]] = ("actor_rollout_ref.actor.optim.",)
     weights_alone: ClassVar[Mapping[str, Json]] = {"actor_rollout_ref.actor.checkpoint.load_contents": ["model"]}
     module: ClassVar[str] = "platform_runtime.trainers.verl_grpo"
+    uses_ray: ClassVar[bool] = True
 
     def tree(self) -> Tree:
         return _tree()

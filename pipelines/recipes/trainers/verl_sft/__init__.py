@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, ClassVar, Final
 
-from pipelines.recipes import places, schema
+from pipelines.recipes import places, resources, schema
 from pipelines.recipes.fields import Group
 from pipelines.recipes.spec import SFT, VERL, DatasetRef, Json, Place, Problem, RecipeSpec, Tree
 from pipelines.recipes.trainers.base import Rules, Steps, Trainer
@@ -36,7 +36,7 @@ CPU: Final[dict[str, Json]] = {
 
 @cache
 def _tree() -> Tree:
-    return schema.hydra_tree("sft_trainer_engine", ranges.TYPES)
+    return resources.beside(schema.hydra_tree("sft_trainer_engine", ranges.TYPES))
 
 
 class VerlSft(Trainer):

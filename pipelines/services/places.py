@@ -1,0 +1,180 @@
+"""The hosts as dispatch finds them, and what each stage is given there. `pipelines.placement` decides."""
+
+from collections import Counter, defaultdict
+from dataclasses import replace
+from functools import cached_property
+from typing import Final
+from uuid import UUID
+
+from django.db.models import Q
+from django.utils.translation import gettext as _
+
+from environments import gpus, training
+from environments.models import Host
+from pipelines import placement
+from pipelines.gpu_selectors import needed
+from pipelines.kinds import inline_names, is_inline, needs_training_environment
+from pipelines.models import Attempt, GpuLease, Stage
+from pipelines.placement import Ask, Gpu, Placed, Room, Waits, Why
+from pipelines.states import STAGE_ACTIVE
+from platform_site.common import clock
+
+NOWHERE: Final = "/"
+"""No host's name: of a stage whose host is switched off."""
+
+Shape = tuple[str, int | None, int, float, str]
+"""What decides whether a stage can start: kind, host, GPUs, their memory, labels."""
+
+
+class Places:
+    """For one transaction: the rows of the hosts are locked. What nobody asks about is not looked up.
+
+    `waiting` has the stages for which there is no room, by the reason; `given` the GPUs of those that got a place;
+    `refused` what cannot start now, whoever asks: in one transaction the room only shrinks. `full`: not even a stage
+    that asks for nothing of a host got a place.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: dict[str, list[UUID]] = defaultdict(list)
+        self.given: dict[UUID, tuple[int, ...]] = {}
+        self.refused: set[Shape] = set()
+        self.full = False
+        self._leases_known = False
+
+    @cached_property
+    def _hosts(self) -> dict[str, Host]:
+        hosts = Host.objects.select_for_update().filter(enabled=True).order_by("name")
+        return {host.name: host for host in hosts}
+
+    @cached_property
+    def _environments(self) -> dict[str, training.TrainingState]:
+        return {name: training.state(host) for name, host in self._hosts.items()}
+
+    @cached_property
+    def _rooms(self) -> placement.Rooms:
+        active = Attempt.objects.filter(outcome="", stage__status__in=STAGE_ACTIVE)
+        busy = Counter(active.exclude(stage__kind__in=inline_names()).values_list("host_id", flat=True))
+        return {name: self._room(host, busy[host.pk]) for name, host in self._hosts.items()}
+
+    def _room(self, host: Host, busy: int) -> Room:
+        environment = self._environments[host.name]
+        found = tuple(Gpu(gpu.index, gpu.memory_mib, gpu.name) for gpu in gpus.read(host.gpus))
+        return Room(
+            host.name,
+            host.slots,
+            busy,
+            gpus=found,
+            labels=frozenset(host.labels),
+            reachable=host.unreachable_since is None,
+            ready=environment.ready,
+            cuda=not found or not training.for_processors_alone(environment),
+        )
+
+    def lock(self) -> None:
+        """For who is about to lock a pipeline: that comes after the hosts."""
+        _ = self._hosts
+
+    def take(self, stage: Stage) -> Host | None:
+        """A host with room for the stage, which counts from now on."""
+        if is_inline(stage.kind):
+            return self._take_inline(stage)
+        ask = self._ask(stage)
+        if ask.gpus and not self._leases_known:
+            self._look_up_leases()
+        decision, self._rooms = placement.place(ask, self._rooms)
+        if isinstance(decision, Placed):
+            self.given[stage.pk] = decision.gpus
+            return self._hosts[decision.host]
+        self.refused.add(_shape(stage))
+        self.full |= not (ask.gpus or ask.labels or ask.host)
+        self._note(stage, self._told(ask, decision))
+        return None
+
+    def like_the_refused(self) -> Q:
+        """Stages that could not start either."""
+        found = Q()
+        for kind, host_id, count, memory, labels in self.refused:
+            found |= Q(kind=kind, host_id=host_id, gpus=count, gpu_memory_gib=memory, labels=labels)
+        return found
+
+    def _take_inline(self, stage: Stage) -> Host | None:
+        """It runs in the worker itself; a host is only its address."""
+        for host in self._hosts.values():
+            if stage.host_id in (None, host.pk):
+                self.given[stage.pk] = ()
+                return host
+        self._note(stage, _("no host is enabled"))
+        return None
+
+    def _ask(self, stage: Stage) -> Ask:
+        host = next((host.name for host in self._hosts.values() if host.pk == stage.host_id), "")
+        return Ask(
+            gpus=stage.gpus,
+            memory_gib=stage.gpu_memory_gib,
+            labels=frozenset(stage.labels.split(",")) if stage.labels else frozenset(),
+            host=host if stage.host_id is None or host else NOWHERE,
+            environment=needs_training_environment(stage.kind),
+            waited_s=clock.age_s(stage.queued_at) if stage.queued_at is not None else 0.0,
+        )
+
+    def _look_up_leases(self) -> None:
+        self._leases_known = True
+        leased: dict[int, set[int]] = defaultdict(set)
+        for host_id, index in GpuLease.objects.filter(released_at=None).values_list("host_id", "index"):
+            leased[host_id].add(index)
+        self._rooms = {
+            name: replace(room, taken=frozenset(leased[self._hosts[name].pk])) for name, room in self._rooms.items()
+        }
+
+    def _note(self, stage: Stage, why: str) -> None:
+        if stage.waiting_for != why[:500]:
+            self.waiting[why[:500]].append(stage.pk)
+
+    def _told(self, ask: Ask, waits: Waits) -> str:
+        """In words, for the stage's row."""
+        if waits.why is Why.NO_HOST:
+            return _("no host is enabled")
+        if waits.why is Why.LABELS:
+            return _("needs a host with these labels: %(labels)s") % {"labels": ", ".join(sorted(ask.labels))}
+        host = self._hosts[waits.host]
+        values = {"needed": needed(ask.gpus, ask.memory_gib), "host": host.name, "have": waits.have}
+        match waits.why:
+            case Why.NO_GPUS:
+                return _("needs %(needed)s, %(host)s has none") % values
+            case Why.TOO_FEW:
+                return _("needs %(needed)s, %(host)s has %(have)s that would do") % values
+            case Why.GPUS_BUSY:
+                return _("needs %(needed)s, %(host)s has %(have)s free") % values
+            case Why.GPUS_KEPT:
+                return _("needs %(needed)s, %(host)s keeps those that are free for who has waited longer") % values
+            case Why.NO_CUDA:
+                return (
+                    _(
+                        "needs %(needed)s, and the training environment of %(host)s is for processors alone: set it up "
+                        "with --cuda"
+                    )
+                    % values
+                )
+            case Why.UNREACHABLE:
+                return _("host %(host)s does not answer") % values
+            case Why.ENVIRONMENT:
+                return self._environment_told(host)
+            case _:
+                room = self._rooms[host.name]
+                return _("a free slot on %(host)s (%(busy)s of %(slots)s taken)") % {
+                    "host": host.name,
+                    "busy": room.busy,
+                    "slots": room.slots,
+                }
+
+    def _environment_told(self, host: Host) -> str:
+        state = self._environments[host.name]
+        done = f" ({state.percent} %)" if state.percent is not None else ""
+        return _("the training environment of %(host)s: %(state)s") % {
+            "host": host.name,
+            "state": f"{state.message}{done}",
+        }
+
+
+def _shape(stage: Stage) -> Shape:
+    return (stage.kind, stage.host_id, stage.gpus, stage.gpu_memory_gib, stage.labels)
