@@ -99,6 +99,7 @@ def test_templates_hold_no_bare_words() -> None:
         "403",
         "404",
         "500",
+        "Python",
         "SFT",
         "num",
         "environments/setup_local_env.sh training",
