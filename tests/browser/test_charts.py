@@ -251,3 +251,20 @@ def test_rows_are_paged_and_a_run_is_read_by_hand(page: Page, run: world.Run) ->
     page.locator(".chart-bar summary", has_text="Data").click()
     page.get_by_role("button", name="Read the file now").click()
     expect(page.locator(".toast")).to_contain_text("There was nothing new.")
+
+
+def test_a_finding_is_drawn_into_its_chart_and_leads_to_its_steps(page: Page, tmp_path: Path) -> None:
+    sick = world.sick_run(tmp_path)
+    page.goto(f"/jobs/{sick.job.pk}/")
+    page.wait_for_selector("metric-chart canvas")
+    colour = """() => {
+      const chart = document.querySelector('metric-chart[name="train/grad_norm"] canvas');
+      const { data } = chart.getContext("2d").getImageData(0, 0, chart.width, 16 * devicePixelRatio);
+      for (let i = 0; i < data.length; i += 4) if (data[i + 3] > 200 && data[i] > data[i + 2] + 80) return true;
+      return false;
+    }"""
+    page.wait_for_function(colour)
+    page.locator("#job-notice a[data-window]").click()
+    expect(page.locator("[data-history-range]")).to_contain_text("150")
+    expect(page.locator("[data-history-range]")).to_contain_text("170")
+    expect(page.get_by_role("button", name="Whole run")).to_be_visible()
