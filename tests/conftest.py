@@ -68,6 +68,5 @@ def _clean_slate(valkey_server: valkey.Server) -> Iterator[None]:
         shutil.rmtree(SANDBOX / "data" / name, ignore_errors=True)
     if not valkey_server.running:
         valkey_server.start()  # a test that stopped it failed before it was back: the next ones need it
-    else:
-        with redis.Redis(unix_socket_path=str(valkey_server.socket)) as client:
-            client.flushall()
+    with redis.Redis(unix_socket_path=str(valkey_server.socket)) as client:
+        client.flushall()
