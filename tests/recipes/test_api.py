@@ -158,7 +158,7 @@ def test_an_administrators_token_of_a_lower_scope_is_no_administrator(installed)
 
 
 def test_validate_answers_in_the_shape_of_the_contract(operator):
-    body = operator.post(f"{URL}validate/", {**NEW, "params": {"optim.lrr": 1}}, format="json").json()
+    body = operator.post(f"{URL}validate/", {**NEW, "params": {**NEW["params"], "optim.lrr": 1}}, format="json").json()
     assert body["valid"] is False
     [problem] = body["errors"]
     assert (problem["key"], problem["suggestion"]) == ("optim.lrr", "optim.lr")
