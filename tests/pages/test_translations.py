@@ -100,6 +100,10 @@ def test_templates_hold_no_bare_words() -> None:
         "404",
         "500",
         "SFT",
+        "CSV",
+        "JSON",
+        "Parquet",
+        "Python",
         "num",
         "environments/setup_local_env.sh training",
     }
