@@ -4,6 +4,7 @@ import json
 import os
 import string
 import subprocess
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,8 @@ pytestmark = [pytest.mark.training, pytest.mark.timeout(400)]
 
 RECIPES: Final = 100
 """For each trainer."""
+EVERY: Final = 3
+"""About one recipe in so many is compiled and loaded too, always the same ones: that takes far longer than to judge."""
 
 TRAINED: Final[Mapping[str, builtin.BuiltinRecipe]] = {
     "sft": builtin.TINY_SFT,
@@ -188,16 +191,16 @@ def test_validation_and_the_loader_agree_on_keys_and_types(judge, tmp_path, load
         # A failure names its setting; to shrink a recipe of eight takes minutes.
         phases=[Phase.generate],
     )
-    @given(recipes(trainer), st.sampled_from([True, False, False]))
-    def agree(params: dict[str, Any], loaded: bool) -> None:
+    @given(recipes(trainer))
+    def agree(params: dict[str, Any]) -> None:
         errors = {one.key: one for one in validate.check(replace(sound, params=params), admin=True).errors}
         for key, answer in judge.ask(trainer=loader, values=params).items():
             # What is wrong inside a value is told of the place inside.
             error = next((one for at, one in errors.items() if _within(at, key)), None)
             seen = disagreement(answer, error, key in BY_CODE[loader])
             assert seen is None, (key, params[key], seen, answer["why"], error and error.message)
-        if not loaded:
-            return  # To compile a recipe takes far longer than to judge it.
+        if zlib.crc32(json.dumps(params).encode()) % EVERY:
+            return
         refused = tuple(errors)
         kept = {key: value for key, value in params.items() if not any(_within(at, key) for at in refused)}
         try:
