@@ -115,7 +115,11 @@ class Pinned:
 
 class NewRunForm(forms.Form):
     recipe = forms.ChoiceField(label=gettext_lazy("Recipe"))
-    dataset = forms.ChoiceField(label=gettext_lazy("Dataset"), required=False)
+    dataset = forms.ChoiceField(
+        label=gettext_lazy("Dataset"),
+        required=False,
+        error_messages={"invalid_choice": gettext_lazy("The recipe learns from none of that name.")},
+    )
     name = forms.CharField(label=gettext_lazy("Name"), required=False, max_length=200)
     host = forms.ChoiceField(label=gettext_lazy("Host"), required=False)
     step = forms.IntegerField(min_value=0, required=False, widget=forms.HiddenInput)
@@ -148,10 +152,11 @@ class NewRunForm(forms.Form):
             field_.choices = choices
         self.use_required_attribute = False
         if pinned is None:
-            # Choosing another recipe shows what it is, without losing what was typed.
+            # Choosing another recipe shows what it is and the data for it, without losing what was typed.
             self.fields["recipe"].widget.attrs |= {
                 "hx-get": reverse("job-new"), "hx-trigger": "change", "hx-target": "#recipe-aside",
                 "hx-select": "#recipe-aside", "hx-swap": "outerHTML",
+                "hx-select-oob": "#id_dataset", "hx-include": "#id_dataset",
             }  # fmt: skip
         for name in self.fields:
             self.fields[name].widget.attrs["autocomplete"] = "off"

@@ -24,6 +24,7 @@ from platform_site.common.selectors import projects_for
 from .. import selectors
 from ..forms import NewRunForm, Overrides, Pinned, tell
 from ..models import Job, Recipe
+from ..recipes.trainers import trainer_of
 from ..services import compare, doctor
 from ..services.cancel import cancel_stage
 from ..services.submit import began_from, submit_job
@@ -145,7 +146,8 @@ def compare_jobs(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @needs(Role.OPERATOR)
 def new_job(request: HttpRequest) -> HttpResponse:
-    choices = _choices(request)
+    asked = request.POST if request.method == "POST" else request.GET
+    choices = _choices(request, asked.get("recipe", ""))
     if request.method != "POST":
         form = NewRunForm(initial={name: request.GET.get(name, "") for name in NewRunForm.base_fields}, **choices)
         return _new_job_page(request, form, Overrides(), [])
@@ -154,11 +156,14 @@ def new_job(request: HttpRequest) -> HttpResponse:
     return redirect("job", job_id=made.pk) if made else _new_job_page(request, form, overrides, problems, status=422)
 
 
-def _choices(request: HttpRequest) -> dict[str, Any]:
-    """What a run can be made of."""
+def _choices(request: HttpRequest, slug: str) -> dict[str, Any]:
+    """What a run of the recipe, else of the first there is, can be made of: only data that it learns from."""
+    recipes = listed(request.user)
+    chosen = recipes.filter(slug=slug.partition("@")[0]).first() or recipes.first()
+    kind = trainer_of(chosen.algorithm, chosen.trainer).dataset_kind if chosen else ""
     return {
-        "recipes": listed(request.user),
-        "datasets": Dataset.objects.filter(project__in=projects_for(request.user)).order_by("slug"),
+        "recipes": recipes,
+        "datasets": Dataset.objects.filter(project__in=projects_for(request.user), kind=kind).order_by("slug"),
         "hosts": Host.objects.filter(project__in=projects_for(request.user), enabled=True),
     }
 
@@ -243,7 +248,9 @@ def rerun(request: HttpRequest, job_id: UUID) -> HttpResponse:
     asked = (request.POST if request.method == "POST" else request.GET).get("finding", "")
     incident = doctor.finding_of(found, asked) if asked else None
     pinned = Pinned.of(found)
-    choices = _choices(request)
+    choices = _choices(request, pinned.recipe[0])
+    # Another algorithm would be another run: its data would not fit either.
+    choices["recipes"] = choices["recipes"].filter(algorithm=found.recipe_revision.recipe.algorithm)
     if request.method != "POST":
         initial = {
             "recipe": pinned.recipe[0],

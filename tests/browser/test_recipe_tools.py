@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
+from pipelines.services import builtin
+
 from . import world
 from .conftest import Site, signed_in, watched
 from .test_every_page_is_clean import violations
@@ -66,3 +68,18 @@ def test_a_script_becomes_a_recipe(
         assert violations(page) == []
         assert seen.complaints == []
         assert page.evaluate("seen.csp") == []
+
+
+def test_another_recipe_brings_the_data_that_it_learns_from(browser: Browser, site: Site, database: None) -> None:
+    builtin.install()
+    with signed_in(browser, site) as context:
+        page = context.new_page()
+        page.goto("/jobs/new/?recipe=tiny-sft")
+        data = page.get_by_label("Dataset", exact=True)
+        data.select_option("arithmetic")
+        page.get_by_label("Name", exact=True).fill("Kept")
+        page.get_by_label("Recipe", exact=True).select_option("tiny-dpo")
+        expect(data.locator("option", has_text="preference pairs")).not_to_have_count(0)
+        expect(data.locator("option", has_text="SFT conversations")).to_have_count(0)
+        expect(data).to_have_value("")
+        expect(page.get_by_label("Name", exact=True)).to_have_value("Kept")

@@ -1,5 +1,6 @@
 """Who sees which page, what stands on it in each state, and what forms answer."""
 
+import re
 import sys
 import uuid
 from datetime import timedelta
@@ -11,8 +12,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from datasets.models import Dataset
 from environments.models import Host
-from pipelines.models import Job, Pipeline, RecipeRevision
+from pipelines.models import Job, Pipeline, Recipe, RecipeRevision
 from pipelines.services.builtin import install
 from pipelines.states import PipelineStatus, StageStatus
 from platform_site import display
@@ -206,6 +208,44 @@ def test_without_a_training_environment_the_cause_is_told(alice: Client) -> None
     assert answer.status_code == 422
     assert "/nowhere/python is not an executable Python" in answer.content.decode()
     assert not Pipeline.objects.exists()
+
+
+def offered(page: str, name: str) -> set[str]:
+    """The choices of a form's field."""
+    select = re.search(rf'<select name="{name}".*?</select>', page, flags=re.S)
+    assert select is not None
+    return set(re.findall(r'<option value="([^"]*)"', select[0]))
+
+
+def test_a_new_run_offers_the_data_that_its_recipe_learns_from(alice: Client) -> None:
+    install()
+    of_kind = {kind: set(Dataset.objects.filter(kind=kind).values_list("slug", flat=True)) for kind in Dataset.Kind}
+    assert all(of_kind[kind] for kind in ("sft", "preference", "prompts"))
+    for recipe, kind in (("tiny-sft", "sft"), ("tiny-dpo", "preference"), ("tiny-grpo", "prompts")):
+        page = alice.get(f"/jobs/new/?recipe={recipe}").content.decode()
+        assert offered(page, "dataset") == {"", *of_kind[kind]}
+    first = alice.get("/jobs/new/").content.decode()
+    chosen = Recipe.objects.order_by("-is_template", "slug").values_list("algorithm", flat=True)[0]
+    kinds = {"sft": "sft", "dpo": "preference", "grpo": "prompts"}
+    assert offered(first, "dataset") == {"", *of_kind[kinds[chosen]]}
+
+
+def test_data_that_a_recipe_does_not_learn_from_are_refused_at_the_field(alice: Client) -> None:
+    install()
+    wrong = Dataset.objects.filter(kind="preference").values_list("slug", flat=True)[0]
+    answer = alice.post("/jobs/new/", {"recipe": "tiny-sft", "dataset": wrong, "name": "Kept"})
+    page = answer.content.decode()
+    assert answer.status_code == 422
+    assert "learns from none of that name" in page
+    assert wrong not in offered(page, "dataset")
+    assert not Pipeline.objects.exists()
+
+
+def test_a_run_is_made_again_with_recipes_of_its_algorithm(alice: Client, tmp_path: Path) -> None:
+    run = world.run("completed", root=tmp_path, steps=0)
+    recipes = offered(alice.get(f"/jobs/{run.job.pk}/rerun/").content.decode(), "recipe")
+    assert {"tiny-sft@1", "tiny-sft"} <= recipes
+    assert recipes - {"tiny-sft@1"} == set(Recipe.objects.filter(algorithm="sft").values_list("slug", flat=True))
 
 
 def test_running_again_takes_the_settings_of_the_form(alice: Client, tmp_path: Path) -> None:

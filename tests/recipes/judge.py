@@ -7,6 +7,7 @@ what the trainer's own class, or its default, has there; null where neither says
 `{"trainer": …, "config": path}` → what is wrong with a compiled configuration, or nothing.
 """
 
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -27,7 +28,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from trl import DPOConfig, ModelConfig
-from verl.utils.config import omega_conf_to_dataclass
+from verl.trainer.ppo.utils import need_reference_policy
+from verl.utils.config import omega_conf_to_dataclass, validate_config
 
 from platform_runtime import literals
 from platform_runtime.trainers import dpo_loss
@@ -264,15 +266,33 @@ def construct(trainer: str, path: str) -> str:
         DPOConfig(**OmegaConf.to_container(config))
         return ""
     literals.keep()
-    for node in parts(config):
+    for node in made_by_ppo(config) if trainer == "grpo" else parts(config):
         omega_conf_to_dataclass(node)
     return ""
 
 
+def made_by_ppo(config: DictConfig) -> Iterator[DictConfig]:
+    """What verl's PPO trainer checks and makes classes of: no critic's settings, nor a reward's, and a reference
+    model's only if the run needs it, by the actor's names (verl/workers/engine_workers.py, ActorRolloutRefWorker)."""
+    reference = need_reference_policy(config)
+    validate_config(config, use_reference_policy=reference, use_critic=False)
+    actor, rollout, ref = (config.actor_rollout_ref[name] for name in ("actor", "rollout", "ref"))
+    yield actor
+    yield rollout
+    if reference:
+        ref.ppo_mini_batch_size = actor.ppo_mini_batch_size
+        for name in ("micro_batch_size", "micro_batch_size_per_gpu", "max_token_len_per_gpu"):
+            ref[f"ppo_{name}"] = ref.pop(f"log_prob_{name}")
+        ref.use_dynamic_bsz = ref.pop("log_prob_use_dynamic_bsz")
+        yield ref
+
+
 def parts(node: DictConfig) -> Iterator[DictConfig]:
-    """Every group that names its class; one of them would load the model itself."""
+    """The outermost groups that name their class, which Hydra makes with all that is inside; one of them would load
+    the model itself."""
     if "_target_" in node and not node["_target_"].endswith("HFModelConfig"):
         yield node
+        return
     for name in node:
         if not OmegaConf.is_missing(node, name) and isinstance(node._get_node(name), DictConfig) and node[name]:
             yield from parts(node[name])
@@ -287,7 +307,9 @@ def main() -> None:
             made[name] = LOADERS[name]()
         if "config" in asked:
             try:
-                said: Any = construct(name, asked["config"])
+                # verl prints what it finds good.
+                with contextlib.redirect_stdout(sys.stderr):
+                    said: Any = construct(name, asked["config"])
             except Exception as error:  # whatever a loader raises is what is asked for
                 said = f"{type(error).__name__}: {error}"
         else:

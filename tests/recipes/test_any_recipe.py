@@ -4,13 +4,14 @@ import json
 import os
 import string
 import subprocess
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import platform_runtime
@@ -29,6 +30,8 @@ pytestmark = [pytest.mark.training, pytest.mark.timeout(400)]
 
 RECIPES: Final = 100
 """For each trainer."""
+EVERY: Final = 3
+"""About one recipe in so many is compiled and loaded too, always the same ones: that takes far longer than to judge."""
 
 TRAINED: Final[Mapping[str, builtin.BuiltinRecipe]] = {
     "sft": builtin.TINY_SFT,
@@ -180,7 +183,13 @@ def test_validation_and_the_loader_agree_on_keys_and_types(judge, tmp_path, load
     told = {"compiled": 0, "refused": 0}
 
     @settings(
-        max_examples=RECIPES, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+        max_examples=RECIPES,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        # A failure names its setting; to shrink a recipe of eight takes minutes.
+        phases=[Phase.generate],
     )
     @given(recipes(trainer))
     def agree(params: dict[str, Any]) -> None:
@@ -190,6 +199,8 @@ def test_validation_and_the_loader_agree_on_keys_and_types(judge, tmp_path, load
             error = next((one for at, one in errors.items() if _within(at, key)), None)
             seen = disagreement(answer, error, key in BY_CODE[loader])
             assert seen is None, (key, params[key], seen, answer["why"], error and error.message)
+        if zlib.crc32(json.dumps(params).encode()) % EVERY:
+            return
         refused = tuple(errors)
         kept = {key: value for key, value in params.items() if not any(_within(at, key) for at in refused)}
         try:
@@ -204,7 +215,7 @@ def test_validation_and_the_loader_agree_on_keys_and_types(judge, tmp_path, load
 
     agree()
     # A test of refusals alone would show little.
-    assert told["compiled"] > RECIPES / 4, told
+    assert told["compiled"] > RECIPES / 10, told
 
 
 def _within(at: str, key: str) -> bool:
