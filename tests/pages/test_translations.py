@@ -104,10 +104,6 @@ def test_templates_hold_no_bare_words() -> None:
         "Parquet",
         "Python",
         "SFT",
-        "CSV",
-        "JSON",
-        "Parquet",
-        "Python",
         "num",
         "environments/setup_local_env.sh training",
     }
