@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import platform_runtime
-from pipelines.recipes import builtin, literals, validate
+from pipelines.recipes import builtin, literals, resources, validate
 from pipelines.recipes.compiler import compile_recipe
 from pipelines.recipes.spec import Leaf, Problem, RecipeError
 from pipelines.recipes.trainers import Trainer, trainer_of
@@ -89,7 +89,7 @@ def recipes(trainer: Trainer) -> st.SearchStrategy[dict[str, Any]]:
     leaves = trainer.tree().leaves
     # The platform's own are judged by nobody: what a recipe says of them counts for nothing.
     ours = [leaf for leaf in leaves.values() if trainer.rules.ignored(leaf.key) is None]
-    ours = [leaf for leaf in ours if not leaf.key.startswith(steps.REWARDS)]
+    ours = [leaf for leaf in ours if not leaf.key.startswith((steps.REWARDS, resources.PREFIX))]
     groups = sorted({leaf.key.rpartition(".")[0] for leaf in ours} - {""} - leaves.keys())
     known = st.sampled_from(ours).flatmap(
         lambda leaf: st.tuples(st.just(leaf.key), st.one_of(fitting(leaf, trainer), fitting(leaf, trainer), values))
