@@ -236,9 +236,9 @@ def params_text(params: dict[str, Any]) -> str:
 @register.filter
 def result_text(result: dict[str, Any] | None) -> str:
     """What a stage left, as parameters are written, without what is empty and without the end of its log: the whole log
-    has a place of its own. The API tells all of it."""
+    has a place of its own. By name, since not every database keeps the order. The API tells all of it."""
     empty: tuple[Any, ...] = (None, "", [], {})
-    told = {key: value for key, value in (result or {}).items() if key != "logs_tail" and value not in empty}
+    told = {key: value for key, value in sorted((result or {}).items()) if key != "logs_tail" and value not in empty}
     return write_params(told) if told else ""
 
 

@@ -93,8 +93,10 @@ def test_the_pace_is_that_of_the_recorded_times(run: Run, lines: Lines, alice: U
     began = time.monotonic()
     seen = line.until(is_end)
     took = time.monotonic() - began
-    assert took == pytest.approx(29 * 0.1 / 2, rel=0.1, abs=0.1)
-    assert len([message for message in seen if message["type"] == "metrics"]) == 30
+    # Never ahead of the recorded times. How exactly it keeps them is measured over 10,000 steps below.
+    assert 29 * 0.1 / 2 - 0.1 <= took < 5
+    steps = [step for message in seen if message["type"] == "metrics" for step, _ in message["points"]["loss"]]
+    assert steps == list(range(1, 31))
 
 
 def test_10_000_steps_at_10x_keep_their_pace_in_flat_memory(run: Run, lines: Lines, alice: User) -> None:

@@ -23,7 +23,8 @@ from pipelines.states import PipelineStatus, StageStatus
 from . import builders
 from .racing import PlayedKind
 
-pytestmark = pytest.mark.django_db
+# Ten thousand rows take a while to make.
+pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600)]
 
 FEW, MANY = 10, 10_000
 A_PIPELINE = 100
