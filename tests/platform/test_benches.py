@@ -15,7 +15,6 @@ from platform_site.benches.figures import Figures, percentile, spread
 from platform_site.management.commands.bench import BENCHES
 from tests.ssh import sshd
 
-
 pytestmark = pytest.mark.skipif(
     connection.vendor != "sqlite", reason="a bench has a database of its own, whichever the tests are on"
 )
