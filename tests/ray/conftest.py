@@ -1,6 +1,5 @@
 """A real Ray head, started as people start one, with a bearer token; and a host that is this cluster."""
 
-import os
 import secrets
 import subprocess
 from collections.abc import Iterator
@@ -17,8 +16,7 @@ from environments.transports.ray_jobs import RayJobs
 from tests.harness import free_port, wait_until
 from tests.pipelines import builders
 from tests.pipelines.conftest import Hands
-
-PYTHON = os.environ.get("ANNEAL_TRAINING_PYTHON", "")
+from tests.training.trainings import PYTHON, need_training_environment
 
 
 @dataclass
@@ -54,8 +52,7 @@ class Head:
 
 @pytest.fixture(scope="session")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    if not PYTHON:
-        pytest.skip("needs a training environment: ANNEAL_TRAINING_PYTHON")
+    need_training_environment()
     found = start(Path(tmp_path_factory.mktemp("ray")))
     yield found
     found.kill()

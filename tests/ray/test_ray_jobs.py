@@ -24,8 +24,9 @@ from platform_runtime import processes
 from platform_site.common.errors import Invalid
 from tests.pipelines import builders
 from tests.pipelines.conftest import Hands
+from tests.training.trainings import PYTHON, need_training_environment
 
-from .conftest import PYTHON, Head, start
+from .conftest import Head, start
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.training, pytest.mark.timeout(400)]
 
@@ -153,8 +154,7 @@ def test_what_a_dead_runner_left_is_found_and_ended(cluster: Host, hands: Hands)
 
 
 def test_a_head_that_died_is_a_condition_and_ends_nothing(db: None, tmp_path: Path) -> None:
-    if not PYTHON:
-        pytest.skip("needs a training environment: ANNEAL_TRAINING_PYTHON")
+    need_training_environment()
     head = start(tmp_path)
     try:
         builders.queues(slots=4)
