@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 import django_filters
+from django.conf import settings
 from django.db.models import QuerySet
 from django.urls import path
 from django.utils.translation import gettext as _
@@ -20,10 +21,47 @@ from platform_site.common.roles import Role
 from platform_site.common.selectors import projects_for
 
 from . import training
+from .drift import Drift, drift
+from .messages import send_comparison
 from .models import Host
 from .selectors import host_for, hosts_for
 from .services import hosts as services
 from .transports.connection import fingerprint
+
+
+class EnvironmentDifferenceSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    status = serializers.CharField(help_text="error or warning; only errors make the environment differ.")
+    message = serializers.CharField()
+
+
+class DriftSerializer(serializers.Serializer[Any]):
+    """An environment against version.json, as it was last compared: current, differs, or unknown before that."""
+
+    status = serializers.CharField(help_text="current, differs or unknown.")
+    differences = EnvironmentDifferenceSerializer(many=True)
+    kind = serializers.CharField(help_text="cpu or cuda.")
+    python = serializers.CharField()
+    torch_build = serializers.CharField(help_text="cpu, or the CUDA version that torch was built for.")
+    as_of = serializers.DateTimeField(allow_null=True)
+
+
+class HostEnvironmentSerializer(DriftSerializer):
+    host = serializers.CharField()
+    training = serializers.DictField(child=serializers.CharField(), help_text="`{status, message}`.")
+
+
+class SystemEnvironmentSerializer(HostEnvironmentSerializer):
+    """This machine; `hosts` are the others, `policy` says what is done about one that differs."""
+
+    policy = serializers.CharField(help_text="report or update.")
+    hosts = HostEnvironmentSerializer(many=True)
+
+
+def environment_of(host: Host) -> dict[str, Any]:
+    found = training.state(host)
+    told = {"status": found.status, "message": found.message}
+    return {"host": host.name, "training": told, **DriftSerializer(drift(host)).data}
 
 
 class HostSerializer(serializers.ModelSerializer[Host]):
@@ -37,13 +75,14 @@ class HostSerializer(serializers.ModelSerializer[Host]):
     fingerprint = serializers.SerializerMethodField(help_text="Of the enrolled host key; empty when there is none.")
     has_credentials = serializers.SerializerMethodField()
     training = serializers.SerializerMethodField()
+    environment = serializers.SerializerMethodField()
 
     class Meta:
         model = Host
         fields = (
             "name", "project", "kind", "address", "port", "user", "has_credentials", "fingerprint", "root", "python",
             "slots", "enabled", "labels", "gpus", "gpus_by_hand", "unreachable_since", "last_error", "last_error_at",
-            "facts", "facts_at", "training", "created_at",
+            "facts", "facts_at", "training", "environment", "created_at",
         )  # fmt: skip
 
     def get_fingerprint(self, host: Host) -> str:
@@ -56,6 +95,10 @@ class HostSerializer(serializers.ModelSerializer[Host]):
     def get_training(self, host: Host) -> dict[str, str]:
         found = training.state(host)
         return {"status": found.status, "message": found.message}
+
+    @extend_schema_field(DriftSerializer)
+    def get_environment(self, host: Host) -> dict[str, Any]:
+        return dict(DriftSerializer(drift(host)).data)
 
 
 class ChangesSerializer(StrictSerializer):
@@ -164,17 +207,34 @@ class HostEnroll(ApiView):
 
 
 class HostCheck(ApiView):
-    """Logs in and keeps what the machine is."""
+    """Logs in and keeps what the machine is. Its training environment is compared soon after."""
 
     naturally_idempotent = True
 
     @extend_schema(request=None, responses=HostSerializer)
     def post(self, request: Request, name: str) -> Response:
-        services.check(host_for(request.user, name))
+        host = services.check(host_for(request.user, name))
+        send_comparison(host.pk)
         return Response(HostSerializer(host_for(request.user, name)).data)
 
 
+class SystemEnvironment(ApiView):
+    """This machine's training environment, and each other host's, against version.json."""
+
+    @extend_schema(responses=SystemEnvironmentSerializer)
+    def get(self, request: Request) -> Response:
+        here = {"host": "", "training": {}, **DriftSerializer(Drift("unknown")).data}
+        others = []
+        for host in hosts_for(request.user):
+            if host.is_local:
+                here = environment_of(host)
+            else:
+                others.append(environment_of(host))
+        return Response({**here, "policy": settings.ENVIRONMENT_POLICY, "hosts": others})
+
+
 urlpatterns = [
+    path("system/env/", SystemEnvironment.as_view(), name="api-system-env"),
     path("hosts/", Hosts.as_view(), name="api-hosts"),
     path("hosts/<slug:name>/", HostDetail.as_view(), name="api-host"),
     path("hosts/<slug:name>/enroll/", HostEnroll.as_view(), name="api-host-enroll"),

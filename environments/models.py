@@ -70,6 +70,9 @@ class Host(models.Model):
     observer_until = models.DateTimeField(null=True, blank=True, editable=False)
     facts = models.JSONField(_("facts"), default=dict, editable=False, blank=True)
     facts_at = models.DateTimeField(_("facts as of"), null=True, editable=False)
+    environment = models.JSONField(_("training environment"), default=dict, editable=False, blank=True)
+    """What verify_env said of it, with the digest of the version.json that it was compared with; {} before that."""
+    environment_at = models.DateTimeField(_("environment compared"), null=True, editable=False)
     last_error = models.CharField(_("last error"), max_length=500, blank=True, editable=False)
     last_error_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)

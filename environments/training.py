@@ -61,7 +61,9 @@ def any_python(host: Host) -> str:
 
 
 def python_of(host: Host) -> str:
-    """The training Python of a host that is reached over a network: the one that was named, or the one set up there."""
+    """The training Python of a host: the one that was named, or the one that the platform sets up."""
+    if host.is_local:
+        return host.python or settings.TRAINING_PYTHON or f"{settings.CHECKOUT_DIR}/.training/venv/bin/python"
     return host.python or f"{host.root}/{SETUP}/.training/venv/bin/python"
 
 

@@ -8,11 +8,13 @@ from uuid import UUID
 import dramatiq
 from django.db.models import Q
 
+from environments.messages import send_comparison
 from environments.models import Host
+from environments.services.drift import due
 from monitoring.services.tidy import tidy
 from pipelines.messages import send_dispatch, send_maintenance, send_observe, send_observe_stages
 from pipelines.models import Attempt
-from pipelines.services import cancel, dispatch, integrity, launch, observe
+from pipelines.services import cancel, dispatch, integrity, launch, observe, setup_host
 from pipelines.states import STAGE_ACTIVE, StageStatus
 from platform_site.common import clock
 from platform_site.common.api import idempotency
@@ -61,6 +63,12 @@ def maintain() -> None:
     idempotency.forget_old()
 
 
+@dramatiq.actor(queue_name=MAINTENANCE, time_limit=240_000, **_ONCE)
+def compare_environment(host_id: int) -> None:
+    """Compare the training environment of one host with what the platform needs, and do what the policy says."""
+    setup_host.look(host_id)
+
+
 @released_connections()
 def tick() -> None:
     """What the scheduler does each second: send a look at each host with live attempts, and a dispatch if due.
@@ -77,9 +85,12 @@ def tick() -> None:
         send_dispatch()
 
 
-def maintenance_tick() -> None:
-    """What the scheduler does each few minutes."""
+@released_connections()
+def maintenance_tick(*, at_start: bool = False) -> None:
+    """What the scheduler does each few minutes, for the first time soon after it began."""
     send_maintenance()
+    for host in due(at_start=at_start):
+        send_comparison(host.pk)
 
 
 def nudge(stage_ids: list[str], *, remote: bool = False) -> None:

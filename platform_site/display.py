@@ -28,6 +28,9 @@ STATUS_LABELS: Final[dict[str, Promise]] = {
     "ready": gettext_lazy("Ready"),
     "installing": gettext_lazy("Installing"),
     "missing": gettext_lazy("Not installed"),
+    "current": gettext_lazy("Up to date"),
+    "differs": gettext_lazy("Differs"),
+    "unknown": gettext_lazy("Not compared yet"),
 }
 
 STATS: Final[dict[str, Promise]] = {
@@ -53,6 +56,9 @@ SHAPES: Final[dict[str, str]] = {
     "ready": "completed",
     "installing": "running",
     "missing": "pending",
+    "current": "completed",
+    "differs": "lost",
+    "unknown": "pending",
     "unreachable": "lost",
 }
 """Statuses that look like another one."""

@@ -82,6 +82,15 @@ def positive(text: str) -> float:
     return found
 
 
+def one_of(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"{text!r} is none of {', '.join(words)}")
+        return text
+
+    return read
+
+
 def folder(text: str) -> Path:
     path = Path(text).expanduser()
     if "\0" in text or (path.exists() and not path.is_dir()):

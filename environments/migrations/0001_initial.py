@@ -115,6 +115,14 @@ class Migration(migrations.Migration):
                 ("observer_until", models.DateTimeField(blank=True, editable=False, null=True)),
                 ("facts", models.JSONField(blank=True, default=dict, editable=False, verbose_name="facts")),
                 ("facts_at", models.DateTimeField(editable=False, null=True, verbose_name="facts as of")),
+                (
+                    "environment",
+                    models.JSONField(blank=True, default=dict, editable=False, verbose_name="training environment"),
+                ),
+                (
+                    "environment_at",
+                    models.DateTimeField(editable=False, null=True, verbose_name="environment compared"),
+                ),
                 ("last_error", models.CharField(blank=True, editable=False, max_length=500, verbose_name="last error")),
                 ("last_error_at", models.DateTimeField(editable=False, null=True)),
                 ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created")),

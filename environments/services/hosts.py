@@ -138,8 +138,8 @@ def check(host: Host) -> Host:
         facts=found, facts_at=host.facts_at, root=host.root, last_error="", last_error_at=None
     )
     if host.kind != Host.Kind.RAY:
-        seen = enumerate(found["gpus"])
-        gpus.keep(host, [HostGpu(index, str(one["name"]), int(one["memory"]) >> 20) for index, one in seen])
+        seen = found["gpus"]
+        gpus.keep(host, [HostGpu(int(one["index"]), str(one["name"]), int(one["memory"]) >> 20) for one in seen])
     return host
 
 

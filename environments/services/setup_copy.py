@@ -49,10 +49,12 @@ def push_wheels(host: Host, transport: Transport) -> str:
 
     They are checked twice: here against what was sent, and by the installer against the hashes of the lock.
     """
-    folder, until = f"{host.root}/{SETUP}/{WHEELHOUSE}", time.monotonic() + SLICE_S
     found = wheels()
     if not found:
         raise TransportError(_("There are no wheels in the folder wheelhouse of the platform's data folder."))
+    if host.is_local:
+        return str(found[0].parent)
+    folder, until = f"{host.root}/{SETUP}/{WHEELHOUSE}", time.monotonic() + SLICE_S
     for file in found:
         path, size = f"{folder}/{file.name}", file.stat().st_size
         there = transport.stat(path)

@@ -28,7 +28,7 @@ class SetupSerializer(StrictSerializer):
 
 
 class HostSetup(ApiView):
-    """Sets up the training environment of an SSH host; the answer is the pipeline that does it."""
+    """Sets up the training environment of a host, or brings it up to date; the answer is the pipeline that does it."""
 
     required_role: ClassVar = Role.ADMIN
 

@@ -11,6 +11,7 @@ from .registry import (
     needs_training_environment,
     register,
     runner_kind,
+    set_up_names,
     summary_of,
 )
 
@@ -28,5 +29,6 @@ __all__ = [
     "needs_training_environment",
     "register",
     "runner_kind",
+    "set_up_names",
     "summary_of",
 ]

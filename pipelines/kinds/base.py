@@ -65,6 +65,8 @@ class RunnerKind(StageKind):
     """Its progress stands in a stream of metrics, which `observe` reads."""
     needs_training_environment: ClassVar[bool] = False
     """It waits for a host where torch and verl are installed."""
+    sets_up_environment: ClassVar[bool] = False
+    """It changes torch and verl on its host: it waits for those who use them, and they for it."""
 
     def uses_ray(self, stage: Stage) -> bool:
         """Whether its command, on a Ray cluster, asks that for its GPUs and processes itself."""

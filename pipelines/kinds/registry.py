@@ -51,6 +51,11 @@ def needs_training_environment(name: str) -> bool:
     return isinstance(kind, RunnerKind) and kind.needs_training_environment
 
 
+def set_up_names() -> list[str]:
+    """The kinds that change the training environment of a host."""
+    return [name for name, kind in sorted(_KINDS.items()) if isinstance(kind, RunnerKind) and kind.sets_up_environment]
+
+
 def summary_of(name: str, result: dict[str, Any] | None) -> str:
     """A stage's result in a few words. Empty while there is none, and for kinds that are no longer there."""
     kind = _KINDS.get(name)

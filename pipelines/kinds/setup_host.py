@@ -1,10 +1,15 @@
-"""Set up the training environment of an SSH host, by the same script as on this machine, under the runner there."""
+"""Set up the training environment of a host, this machine or one over SSH, by the same script, under its runner."""
 
+import os
+from functools import partial
 from typing import Any, ClassVar, Final
 
+from django.conf import settings
+from django.db import transaction
 from django.utils.translation import gettext as _
 
 from environments import training
+from environments.messages import send_comparison
 from environments.models import Host
 from environments.services import hosts
 from environments.services.setup_copy import push_scripts, push_wheels
@@ -24,6 +29,10 @@ from .logs import tail
 PARAMS: Final = frozenset({"host", "packages", "wheelhouse"})
 PACKAGES: Final = ("", "cpu", "cuda")
 STOP_GRACE_S: Final = 10.0
+PLACES: Final = frozenset(
+    {"HOME", "SSL_CERT_FILE", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
+)
+"""Variables that say where packages come from, besides those of pip and uv."""
 
 
 class SetupHost(RunnerKind):
@@ -33,6 +42,7 @@ class SetupHost(RunnerKind):
     name: ClassVar[str] = "setup_host"
     queue: ClassVar[str] = MAINTENANCE
     example: ClassVar[str] = "host = gpu-1"
+    sets_up_environment: ClassVar[bool] = True
 
     def problems(self, params: dict[str, Any], user: User) -> dict[str, str]:
         found = {
@@ -50,22 +60,25 @@ class SetupHost(RunnerKind):
             host = find.host(user, params.get("host"))
         except PlatformError as error:
             return found | {"host": error.message}
-        return found | _host_problems(host)
+        return found | problems_of(host)
 
     def prepare(self, stage: Stage, params: dict[str, Any], attempt: Attempt, transport: Transport) -> Command:
         host, folder = attempt.host, run_folder(attempt)
         assert host is not None, "dispatch gives an attempt its host"
-        if wrong := _host_problems(host):
+        if wrong := problems_of(host):
             raise Invalid(wrong["host"], wrong)
-        script = f"{push_scripts(host, transport)}/environments/setup_env.py"
+        scripts = str(settings.CHECKOUT_DIR) if host.is_local else push_scripts(host, transport)
+        script = f"{scripts}/environments/setup_env.py"
         env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
+        if host.is_local:
+            env |= _of_this_machine()
         if params.get("wheelhouse"):
             wheels = push_wheels(host, transport)
             env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheels, "UV_NO_INDEX": "1", "UV_FIND_LINKS": wheels}
         kind = [f"--{params['packages']}"] if params.get("packages") else []
         return Command(
             argv=[training.any_python(host), "-P", script, "training", "--log", folder.output_log, *kind],
-            env={**env, "HOME": str(host.facts.get("home") or folder.path), ENV_LAUNCH_TOKEN: attempt.launch_token},
+            env={"HOME": str(host.facts.get("home") or folder.path), **env, ENV_LAUNCH_TOKEN: attempt.launch_token},
             cwd=folder.path,
             launch_token=attempt.launch_token,
             uuid=str(stage.id),
@@ -93,20 +106,33 @@ class SetupHost(RunnerKind):
         found = host.facts.get("training") or {}
         return Verdict(state.ready, "" if state.ready else state.message, result=found)
 
+    def settle(self, stage: Stage, attempt: Attempt, verdict: Verdict) -> None:
+        """How it stands to what is needed is told anew, whatever came of it."""
+        if attempt.host_id is not None:
+            transaction.on_commit(partial(send_comparison, attempt.host_id), robust=True)
+
     def summary(self, result: dict[str, Any]) -> str:
         if not result.get("torch"):
             return ""
         return _("PyTorch %(torch)s, verl %(verl)s") % {"torch": result["torch"], "verl": result.get("verl")}
 
 
-def _host_problems(host: Host | None) -> dict[str, str]:
+def problems_of(host: Host | None) -> dict[str, str]:
+    """Why the platform does not set it up, by field; empty where it can."""
     if host is None:
         return {"host": _("Name the host to set up.")}
-    if host.is_local:
-        return {"host": _("This machine is set up by bin/up, or environments/setup_local_env.sh training.")}
+    if host.kind == Host.Kind.RAY:
+        return {"host": _("The environment of a Ray cluster is its own: set it up on its machines.")}
     if host.python:
         told = _("Host %(host)s is told to use %(python)s. Empty that field: then an environment is set up for it.")
         return {"host": told % {"host": host.name, "python": host.python}}
+    if host.is_local and settings.TRAINING_PYTHON:
+        return {"host": _("The platform was told to use a Python of yours here (ANNEAL_TRAINING_PYTHON).")}
     if host.facts_at is None:
         return {"host": _("Host %(host)s was not checked yet. Check it first.") % {"host": host.name}}
     return {}
+
+
+def _of_this_machine() -> dict[str, str]:
+    """Where the platform's own process was told to find packages: bin/up sets this machine up by the same."""
+    return {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "UV_")) or name in PLACES}

@@ -13,10 +13,11 @@ from datasets.models import Dataset
 from datasets.services import store
 from datasets.services.sources import import_folder
 from environments.models import Host
-from environments.services.gpus import refresh_local
+from environments.services import hosts
 from pipelines.models import Queue, Recipe, RecipeRevision
 from pipelines.recipes import builtin
 from platform_site.common import queues
+from platform_site.common.errors import PlatformError
 from platform_site.common.models import Project
 from platform_site.common.roles import ensure_roles
 
@@ -74,8 +75,12 @@ def _host(project: Project, report: Installed) -> None:
     report.note(made, f"host {LOCAL}")
     if host.root != root:
         Host.objects.filter(pk=host.pk).update(root=root)
+        host.root = root
         report.note(True, f"root of host {LOCAL}")
-    refresh_local()
+    try:
+        hosts.check(host)
+    except PlatformError as error:  # its page says so, too
+        logger.warning("What this machine is could not be seen: %s", error.message)
 
 
 def _dataset(project: Project, wanted: builtin.BuiltinDataset, report: Installed) -> None:

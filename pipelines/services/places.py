@@ -13,10 +13,10 @@ from environments import gpus, training
 from environments.models import Host
 from pipelines import placement
 from pipelines.gpu_selectors import needed
-from pipelines.kinds import inline_names, is_inline, needs_training_environment
+from pipelines.kinds import inline_names, is_inline, needs_training_environment, set_up_names
 from pipelines.models import Attempt, GpuLease, Stage
 from pipelines.placement import Ask, Gpu, Placed, Room, Waits, Why
-from pipelines.states import STAGE_ACTIVE
+from pipelines.states import STAGE_ACTIVE, PipelineStatus, StageStatus
 from platform_site.common import clock
 
 NOWHERE: Final = "/"
@@ -48,12 +48,26 @@ class Places:
 
     @cached_property
     def _environments(self) -> dict[str, training.TrainingState]:
-        return {name: training.state(host) for name, host in self._hosts.items()}
+        """One that is about to be changed is nobody's: who waits to change it would else wait for ever."""
+        coming = Q(status__in=STAGE_ACTIVE) | Q(status=StageStatus.QUEUED, pipeline__status=PipelineStatus.RUNNING)
+        changing = set(Stage.objects.filter(coming, kind__in=set_up_names()).values_list("host_id", flat=True))
+        found = {name: training.state(host) for name, host in self._hosts.items()}
+        for name, host in self._hosts.items():
+            if host.pk in changing and found[name].ready:
+                found[name] = replace(
+                    found[name], status="installing", message=_("It is brought up to date."), percent=None
+                )
+        return found
+
+    @cached_property
+    def _working(self) -> list[tuple[int | None, str]]:
+        """Host and kind of each stage that a host is busy with."""
+        active = Attempt.objects.filter(outcome="", stage__status__in=STAGE_ACTIVE)
+        return list(active.exclude(stage__kind__in=inline_names()).values_list("host_id", "stage__kind"))
 
     @cached_property
     def _rooms(self) -> placement.Rooms:
-        active = Attempt.objects.filter(outcome="", stage__status__in=STAGE_ACTIVE)
-        busy = Counter(active.exclude(stage__kind__in=inline_names()).values_list("host_id", flat=True))
+        busy = Counter(host_id for host_id, _kind in self._working)
         return {name: self._room(host, busy[host.pk]) for name, host in self._hosts.items()}
 
     def _room(self, host: Host, busy: int) -> Room:
@@ -78,6 +92,10 @@ class Places:
         """A host with room for the stage, which counts from now on."""
         if is_inline(stage.kind):
             return self._take_inline(stage)
+        if stage.kind in set_up_names() and self._in_use(stage.host_id):
+            self.refused.add(_shape(stage))
+            self._note(stage, _("the end of the runs there that use its training environment"))
+            return None
         ask = self._ask(stage)
         if ask.gpus and not self._leases_known:
             self._look_up_leases()
@@ -105,6 +123,9 @@ class Places:
                 return host
         self._note(stage, _("no host is enabled"))
         return None
+
+    def _in_use(self, host_id: int | None) -> bool:
+        return any(host == host_id and needs_training_environment(kind) for host, kind in self._working)
 
     def _ask(self, stage: Stage) -> Ask:
         host = next((host.name for host in self._hosts.values() if host.pk == stage.host_id), "")

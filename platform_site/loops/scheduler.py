@@ -52,7 +52,7 @@ def run(stopping: threading.Event) -> None:
     """Tick once a second until `stopping`. A failed tick is logged, and the next one goes on."""
     lease = Lease(connect())
     next_at = time.monotonic()
-    maintenance_at = next_at + FIRST_MAINTENANCE_S
+    starting, maintenance_at = True, next_at + FIRST_MAINTENANCE_S
     while not stopping.wait(max(0.0, next_at - time.monotonic())):
         # A clock that fell behind (a suspended machine) goes on from now and makes up for nothing.
         next_at = max(next_at + TICK_S, time.monotonic())
@@ -62,7 +62,8 @@ def run(stopping: threading.Event) -> None:
                     tick()
                 if time.monotonic() >= maintenance_at:
                     maintenance_at = time.monotonic() + MAINTENANCE_S
-                    maintenance_tick()
+                    maintenance_tick(at_start=starting)
+                    starting = False
         except RedisError as error:
             log.warning("Redis is away: %s", type(error).__name__)
         except Exception:  # whatever it was, the clock goes on

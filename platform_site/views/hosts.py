@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -10,12 +11,15 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from environments import training
+from environments.drift import drift
 from environments.forms import HostForm
+from environments.messages import send_comparison
 from environments.models import Host
 from environments.selectors import host_for, hosts_for
 from environments.services import hosts as services
 from environments.services.setup_copy import wheels
 from environments.transports.connection import fingerprint
+from pipelines.kinds.setup_host import problems_of
 from pipelines.models import Stage
 from pipelines.services import setup_host
 from pipelines.states import STAGE_ACTIVE, STAGE_TERMINAL
@@ -28,8 +32,12 @@ from platform_site.common.selectors import projects_for
 
 @dataclass(frozen=True)
 class Steps:
-    """How far a new SSH host has come: each step is done, or the first that is not is the next."""
+    """How far a new SSH host has come: each step is done, or the first that is not is the next.
 
+    `may_check`: nothing secret would go to a machine that nobody knows.
+    """
+
+    may_check: bool
     enrolled: bool
     checked: bool
     ready: bool
@@ -44,7 +52,7 @@ class Steps:
 @needs(Role.VIEWER)
 def hosts(request: HttpRequest) -> HttpResponse:
     busy = _busy()
-    found = [(host, training.state(host), busy.get(host.pk, 0)) for host in hosts_for(request.user)]
+    found = [(host, training.state(host), drift(host), busy.get(host.pk, 0)) for host in hosts_for(request.user)]
     return render(request, "hosts/list.html", {"hosts": found, "can_administer": may(request, Role.ADMIN)})
 
 
@@ -53,11 +61,19 @@ def hosts(request: HttpRequest) -> HttpResponse:
 def host(request: HttpRequest, name: str) -> HttpResponse:
     found = host_for(request.user, name)
     state = training.state(found)
-    setup = None if found.is_local else setup_host.latest(found)
+    setup = setup_host.latest(found)
     context = {
         "host": found,
         "state": state,
-        "steps": Steps(bool(found.host_key), found.facts_at is not None, state.ready),
+        "drift": drift(found),
+        "policy": settings.ENVIRONMENT_POLICY,
+        "can_set_up": not problems_of(found),
+        "steps": Steps(
+            found.kind != Host.Kind.SSH or bool(found.host_key),
+            bool(found.host_key),
+            found.facts_at is not None,
+            state.ready,
+        ),
         "fingerprint": fingerprint(found.host_key),
         "setup": setup,
         "setting_up": setup is not None and setup.status not in STAGE_TERMINAL,
@@ -141,6 +157,7 @@ def check_host(request: HttpRequest, name: str) -> HttpResponse:
     except PlatformError as error:
         messages.error(request, error.message)
     else:
+        send_comparison(found.pk)
         messages.success(request, _("Host %(host)s answers.") % {"host": found.name})
     return redirect("host", name=found.name)
 

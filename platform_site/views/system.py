@@ -3,14 +3,17 @@
 from pathlib import Path
 from typing import Final
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from environments import training
+from environments.drift import drift
 from environments.models import Host
 from pipelines import selectors
 from pipelines.gpu_selectors import gpu_hours, gpu_slots
+from pipelines.kinds.setup_host import problems_of
 from platform_site.common.pages import may_operate, needs
 from platform_site.common.roles import Role
 from platform_site.common.selectors import projects_for
@@ -21,11 +24,16 @@ LOG_TAIL: Final = 8 << 10
 @require_GET
 @needs(Role.VIEWER)
 def system(request: HttpRequest) -> HttpResponse:
-    hosts = [(host, training.state(host)) for host in Host.objects.filter(project__in=projects_for(request.user))]
-    state = next((state for host, state in hosts if host.kind == Host.Kind.LOCAL), None)
+    visible = Host.objects.filter(project__in=projects_for(request.user))
+    hosts = [(host, training.state(host), drift(host)) for host in visible]
+    here, state, compared = next((one for one in hosts if one[0].is_local), (None, None, None))
     context = {
         "hosts": hosts,
+        "here": here,
         "state": state,
+        "drift": compared,
+        "can_set_up": here is not None and not problems_of(here),
+        "policy": settings.ENVIRONMENT_POLICY,
         # What the set-up says can name this machine's folders: for those who run things here.
         "log": tail(state.log) if state is not None and may_operate(request) else "",
         "overview": selectors.overview(request.user),

@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 
 from environments.gpus import validate_gpus, validate_labels
 from environments.models import Host
-from environments.services.gpus import refresh_local
+from environments.services.hosts import check
 from pipelines.services.builtin import install
 from tests.pipelines import builders
 
@@ -33,7 +33,10 @@ def test_this_machine_is_looked_at_when_the_platform_starts(tmp_path: Path, monk
         "NVIDIA L4, 23034, 570.1, 1\nNVIDIA H100 80GB HBM3, 81559, 570.1, 0\nOdd card, [N/A], 570.1, 2",
     )
     install()
-    assert Host.objects.get().gpus == [
+    host = Host.objects.get()
+    assert host.facts["cpus"] >= 1
+    assert host.facts_at is not None
+    assert host.gpus == [
         H100,
         {"index": 1, "name": "NVIDIA L4", "memory_mib": 23034},
         {"index": 2, "name": "Odd card", "memory_mib": 0},
@@ -41,16 +44,16 @@ def test_this_machine_is_looked_at_when_the_platform_starts(tmp_path: Path, monk
 
 
 def test_gpus_that_are_gone_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    builders.host(gpus=[H100])
+    host = builders.host(gpus=[H100])
     driver(tmp_path, monkeypatch, "NVIDIA-SMI has failed", 9)
-    refresh_local()
+    check(host)
     assert Host.objects.get().gpus == []
 
 
 def test_what_was_set_by_hand_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    builders.host(gpus=[H100], gpus_by_hand=True)
+    host = builders.host(gpus=[H100], gpus_by_hand=True)
     driver(tmp_path, monkeypatch, "NVIDIA L4, 23034, 570.1, 0")
-    refresh_local()
+    check(host)
     assert Host.objects.get().gpus == [H100]
 
 

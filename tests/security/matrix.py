@@ -81,6 +81,7 @@ API: Final[dict[str, Row]] = {
     "schema/": {"GET": VIEWER},
     "projects/": {"GET": VIEWER},
     "gpus/": {"GET": VIEWER},
+    "system/env/": {"GET": VIEWER},
     "audit/": {"GET": ADMIN},
     "pipelines/": {"GET": VIEWER, "POST": OPERATOR},
     "pipelines/<uuid:pipeline_id>/": {"GET": VIEWER, "DELETE": OPERATOR},

@@ -6,10 +6,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from environments import training, verify_env
 from environments.models import Host
-from environments.services.setup_copy import push_scripts
-from environments.transports import TransportError, for_host
+from environments.services.drift import verify
+from environments.transports import TransportError
 
 
 class Command(BaseCommand):
@@ -24,20 +23,12 @@ class Command(BaseCommand):
         if host is None:
             known = ", ".join(Host.objects.values_list("name", flat=True))
             raise CommandError(f"there is no host {options['host']!r} (there are: {known})")
-        wanted = ["--json"] if options["json"] else []
-        if host.is_local:
-            python = training.state(host).python
-            sys.exit(verify_env.main([*(["--python", python] if python else []), *wanted]))
+        if host.kind == Host.Kind.RAY:
+            raise CommandError("the environment of a Ray cluster is its own: run environments/verify_env.py there")
         if not host.root:
             raise CommandError(f"host {host.name} was not checked yet: its page or hosts/{host.name}/check/ does")
         try:
-            transport = for_host(host)
-            script = f"{push_scripts(host, transport)}/environments/verify_env.py"
-            done = transport.run(
-                [training.any_python(host), "-P", script, "--python", training.python_of(host), *wanted],
-                env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"},
-                timeout_s=120,
-            )
+            done = verify(host, *(["--json"] if options["json"] else []))
         except TransportError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(done.stdout.decode(errors="replace"), ending="")

@@ -1,5 +1,6 @@
 """What a machine is: processors, memory, GPUs, disk, Python. Stdlib only."""
 
+import csv
 import os
 import platform
 import shutil
@@ -39,8 +40,8 @@ def facts(root: str, python: str) -> dict[str, Any]:
 
 
 def gpus() -> list[dict[str, Any]]:
-    """NVIDIA's, as its driver tells; none where there is no driver."""
-    asked = "name,memory.total,driver_version"
+    """NVIDIA's by number, as its driver tells; none where there is no driver. `memory` is 0 where it does not say."""
+    asked = "name,memory.total,driver_version,index"
     try:
         done = subprocess.run(
             ["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader,nounits"],
@@ -51,12 +52,20 @@ def gpus() -> list[dict[str, Any]]:
         )
     except (OSError, subprocess.SubprocessError):
         return []
-    found = []
-    for line in done.stdout.splitlines() if done.returncode == 0 else ():
-        parts = [part.strip() for part in line.split(",")]
-        if len(parts) == 3 and parts[1].isdigit():
-            found.append({"name": parts[0], "memory": int(parts[1]) << 20, "driver": parts[2]})
-    return found
+    if done.returncode:
+        return []
+    rows = [row for row in csv.reader(done.stdout.splitlines(), skipinitialspace=True) if len(row) == 4]
+    found = [
+        {
+            "index": int(index),
+            "name": name,
+            "memory": int(memory) << 20 if memory.isdigit() else 0,
+            "driver": driver,
+        }
+        for name, memory, driver, index in rows
+        if index.isdigit()
+    ]
+    return sorted(found, key=lambda gpu: int(str(gpu["index"])))
 
 
 def training(python: str) -> dict[str, str]:

@@ -5,23 +5,20 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db.models import Q
 
 from environments.models import Host
 from environments.services import hosts
 from pipelines.models import Stage
 from pipelines.services.logs import read_log
-from pipelines.services.setup_host import set_up
+from pipelines.services.setup_host import administrator, set_up
 from pipelines.states import STAGE_TERMINAL, StageStatus
 from platform_site.common.errors import PlatformError
-from platform_site.common.models import User
-from platform_site.common.roles import Role
 
 LOOK_S = 0.5
 
 
 class Command(BaseCommand):
-    help = "Sets up the training environment of an SSH host and follows the log. The platform has to be running."
+    help = "Sets up the training environment of a host and follows the log. The platform has to be running."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name")
@@ -34,8 +31,7 @@ class Command(BaseCommand):
         host = Host.objects.filter(name=options["name"]).first()
         if host is None:
             raise CommandError(f"there is no host {options['name']!r}")
-        admins = Q(is_superuser=True) | Q(groups__name=Role.ADMIN.slug)
-        user = User.objects.filter(admins, is_active=True).order_by("pk").first()
+        user = administrator()
         if user is None:
             raise CommandError("There is no administrator yet. Make one: manage.py create_user NAME --role admin")
         try:
