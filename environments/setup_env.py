@@ -32,6 +32,7 @@ CHECKOUT: Final = HERE.parent
 sys.path.insert(0, str(CHECKOUT))
 
 from environments import verify_env  # noqa: E402 - the path to it has only just been set
+from environments.installer_errors import cause  # noqa: E402
 from environments.pip_settings import uv_environment  # noqa: E402
 
 REQUIREMENTS: Final = CHECKOUT / "requirements"
@@ -43,26 +44,6 @@ PROBE: Final = (
     "print('verl', verl.__version__, 'torch', torch.__version__)"
 )
 _PR_SET_PDEATHSIG: Final = 1
-_UNREACHABLE: Final = "|".join(
-    [
-        "Could not resolve host",
-        "Name or service not known",
-        "Temporary failure in name resolution",
-        "dns error",
-        "Failed to establish a new connection",
-        "Network is unreachable",
-        "Connection refused",
-        "error sending request",
-    ]
-)
-_NO_VENV: Final = "this Python has no venv module (on Debian and Ubuntu: apt install python3-venv)"
-_CAUSES: Final = (
-    (r"No space left on device|Disk quota exceeded", "the disk is full"),
-    (_UNREACHABLE, "the package index cannot be reached"),
-    (r"ensurepip is not available|No module named ensurepip", _NO_VENV),
-    (r"DO NOT MATCH THE HASHES|Hash mismatch", "a downloaded package is not the one that was recorded"),
-    (r"No matching distribution found for (\S+)", r"there is no build of \1 for this machine and this Python"),
-)
 
 
 class SetupError(Exception):
@@ -193,13 +174,17 @@ class TrainingSetup:
             self.installed: dict[str, Any] = json.loads(self.stamp.read_text())
         except (OSError, ValueError):
             self.installed = {}
+        self.damaged: set[str] = set()
         self.kind = kind or self.installed.get("kind") or ("cuda" if verify_env.find_gpus() else "cpu")
         self.fingerprint = fingerprint(self.kind)
         self.progress = Progress(self.fingerprint, log)
 
     def run(self) -> None:
         """Raises SetupError, OSError."""
-        if self.is_done():
+        works = self.works()
+        if self.installed and works:
+            self.damaged = self.changed_by_others()
+        if works and self.installed.get("fingerprint") == self.fingerprint and not self.damaged:
             self.progress.write("ready", 100, "The training environment is ready.")
             return
         with self.progress.log.open("a" if self.keep_log else "w") as log:
@@ -213,8 +198,15 @@ class TrainingSetup:
         write_whole(self.stamp, json.dumps({"fingerprint": self.fingerprint, "kind": self.kind, "build": build}))
         self.progress.write("ready", 100, "The training environment is ready.")
 
-    def is_done(self) -> bool:
-        return self.installed.get("fingerprint") == self.fingerprint and self.works()
+    def changed_by_others(self) -> set[str]:
+        """The packages that are no longer what was installed: another version, gone, or verl with other files."""
+        folder = verify_env.site_packages(self.python)
+        if folder is None:
+            return set()
+        kind = "cpu" if self.installed.get("build") == "cpu" else "cuda"
+        wanted = json.loads((HERE / "version.json").read_text())["training"][kind]
+        checks = list(verify_env.compare_packages(verify_env.installed_packages(folder), wanted))
+        return {check.name for check in (*checks, verify_env.check_verl(folder)) if check.status == "error"}
 
     def works(self) -> bool:
         ask = "import sys, encodings; sys.exit(sys.version_info < (3, 11))"
@@ -265,6 +257,8 @@ class TrainingSetup:
                     return
             self.do(TORCH, [*self.pip(), *options, "-r", str(wanted)])
 
+        if "torch" in self.damaged:
+            (HOME / "torch-installed").unlink(missing_ok=True)
         once(HOME / "torch-installed", digest_of(wanted), install)
         packages = verify_env.site_packages(self.python)
         build = verify_env.torch_build(packages) if packages else None
@@ -281,6 +275,8 @@ class TrainingSetup:
         rest.write_text(lock.read_text().replace(block(lock, "torch"), ""))
         uv = [str(self.venv / "bin" / "uv"), "pip", "install", "--python", str(self.python)]
         again = ["--reinstall"] if self.half_done.exists() else []
+        if self.damaged:  # a file that was edited in place is edited in uv's cache, too: they are one by a hard link
+            again += ["--no-cache", *(f"--reinstall-package={name}" for name in sorted(self.damaged))]
         self.half_done.touch()
         options = ["--no-deps", "--require-hashes", *again]
         self.do(PACKAGES, [*uv, *options, "-r", str(rest)], env=uv_environment(self.python))
@@ -380,19 +376,6 @@ def block(lock: Path, package: str) -> str:
     if match is None:
         raise SetupError(f"{lock} does not name {package}")
     return match[0]
-
-
-def cause(log: Path, begin: int) -> str:
-    """Why the last program failed, in one line, from what it wrote to the log after `begin`."""
-    with log.open("rb") as file:
-        file.seek(begin)
-        said = file.read()[-20_000:].decode(errors="replace")
-    for pattern, meaning in _CAUSES:
-        if match := re.search(pattern, said, re.IGNORECASE):
-            return match.expand(meaning) if match.groups() else meaning
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    errors = [line for line in lines if re.match(r"(error|.*Error)\b", line, re.IGNORECASE)]
-    return (errors or lines or ["it said nothing"])[-1][:300]
 
 
 if __name__ == "__main__":

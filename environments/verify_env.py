@@ -6,6 +6,11 @@ Looks at the training environment of this checkout, or at the manager's, or at t
 code 0 when everything that is needed is there. Runs with any Python 3.11 or newer, in no environment at all.
 """
 
+import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    del sys.path[0]  # this file's folder, in which `selectors` is not the library's
+
 import argparse
 import base64
 import csv
@@ -16,7 +21,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path

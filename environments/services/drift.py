@@ -1,6 +1,5 @@
 """Compare the training environment of a host with version.json, by the script that people run, on the host itself."""
 
-import functools
 import hashlib
 import json
 from datetime import timedelta
@@ -25,9 +24,8 @@ KEPT: Final = ("ok", "kind", "python", "torch_build", "checks")
 LOWEST_ENV: Final = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 
-@functools.cache
 def needed() -> str:
-    """The digest of what the platform needs, of this start of it."""
+    """The digest of what the platform needs."""
     versions = Path(settings.CHECKOUT_DIR, "environments", "version.json").read_bytes()
     return hashlib.sha256(versions).hexdigest()[:16]
 
@@ -63,13 +61,16 @@ def due(*, at_start: bool = False) -> list[Host]:
     """
     answering = Host.objects.filter(enabled=True, unreachable_since=None).exclude(kind=Host.Kind.RAY)
     known = [host for host in answering if host.is_local or host.facts_at is not None]
-    return known if at_start else [host for host in known if _is_due(host)]
+    if at_start or not known:
+        return known
+    wanted = needed()
+    return [host for host in known if _is_due(host, wanted)]
 
 
-def _is_due(host: Host) -> bool:
+def _is_due(host: Host, wanted: str) -> bool:
     if not host.environment:
         return training.state(host).ready
-    if host.environment["wanted"] != needed():
+    if host.environment["wanted"] != wanted:
         return True
     period = settings.ENVIRONMENT_CHECK_S
     now, at = timezone.now(), host.environment_at

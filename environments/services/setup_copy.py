@@ -14,19 +14,25 @@ from environments.package import package
 from environments.training import SETUP
 from environments.transports import Transport, TransportError, Unfinished
 
-HERE: Final = Path(__file__).resolve().parent.parent
-SCRIPTS: Final = ("__init__.py", "setup_env.py", "verify_env.py", "pip_settings.py", "version.json")
+SCRIPTS: Final = (
+    "__init__.py",
+    "setup_env.py",
+    "verify_env.py",
+    "pip_settings.py",
+    "installer_errors.py",
+    "version.json",
+)
 WHEELHOUSE: Final = "wheelhouse"
 PIECE: Final = 4 << 20
 SLICE_S: Final = 45.0
 
 
 @functools.cache
-def scripts() -> dict[str, bytes]:
-    """Name below the set-up folder -> content."""
-    found = {f"environments/{name}": (HERE / name).read_bytes() for name in SCRIPTS}
+def scripts(checkout: Path) -> dict[str, bytes]:
+    """Name below the set-up folder -> content. Read once: a process keeps what it started with."""
+    found = {f"environments/{name}": (checkout / "environments" / name).read_bytes() for name in SCRIPTS}
     found |= {
-        f"requirements/{path.name}": path.read_bytes() for path in sorted((HERE.parent / "requirements").glob("*.txt"))
+        f"requirements/{path.name}": path.read_bytes() for path in sorted((checkout / "requirements").glob("*.txt"))
     }
     return found | {f"environments/runtime/{name}": content for name, content in package()[1].items()}
 
@@ -34,7 +40,7 @@ def scripts() -> dict[str, bytes]:
 def push_scripts(host: Host, transport: Transport) -> str:
     """The folder on the host in which they stand, and `.training` after them."""
     folder = f"{host.root}/{SETUP}"
-    for name, content in scripts().items():
+    for name, content in scripts(Path(settings.CHECKOUT_DIR)).items():
         transport.write(f"{folder}/{name}", content)
     return folder
 
@@ -57,12 +63,12 @@ def push_wheels(host: Host, transport: Transport) -> str:
     folder, until = f"{host.root}/{SETUP}/{WHEELHOUSE}", time.monotonic() + SLICE_S
     for file in found:
         path, size = f"{folder}/{file.name}", file.stat().st_size
-        there = transport.stat(path)
-        if there is not None and there.size == size:
-            continue
-        offset = min(transport.part_size(path), size)
         with file.open("rb") as source:
             sha256 = hashlib.file_digest(source, "sha256").hexdigest()
+            there = transport.stat(path)
+            if there is not None and there.size == size and transport.digest(path) == sha256:
+                continue
+            offset = min(transport.part_size(path), size)
             source.seek(offset)
             while piece := source.read(PIECE):
                 offset = transport.add_part(path, offset, piece)

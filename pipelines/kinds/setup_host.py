@@ -2,6 +2,7 @@
 
 import os
 from functools import partial
+from pathlib import PurePosixPath
 from typing import Any, ClassVar, Final
 
 from django.conf import settings
@@ -73,7 +74,8 @@ class SetupHost(RunnerKind):
         if host.is_local:
             env |= _of_this_machine()
         if params.get("wheelhouse"):
-            wheels = push_wheels(host, transport)
+            # pip and uv take a path with a space in it for two.
+            wheels = PurePosixPath(push_wheels(host, transport)).as_uri()
             env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheels, "UV_NO_INDEX": "1", "UV_FIND_LINKS": wheels}
         kind = [f"--{params['packages']}"] if params.get("packages") else []
         return Command(

@@ -96,7 +96,7 @@ def test_no_environment_is_one_clear_line(tmp_path: Path) -> None:
 
 def verify(python: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     script = CHECKOUT / "environments/verify_env.py"
-    argv = [sys.executable, "-S", "-P", str(script), "--json", "--python", str(python), *options]
+    argv = [sys.executable, "-S", str(script), "--json", "--python", str(python), *options]
     return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 

@@ -17,8 +17,7 @@ PYTHON = "/usr/bin/python3"
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[sshd.Sshd]:
-    if why := sshd.missing():
-        pytest.skip(why)
+    sshd.need()
     found = sshd.Sshd()
     try:
         found.start()

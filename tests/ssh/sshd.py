@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 SSHD: Final = shutil.which("sshd") or "/usr/sbin/sshd"
 
 
@@ -25,6 +27,12 @@ def missing() -> str:
     if not shutil.which("useradd"):
         return "there is no useradd on this machine"
     return ""
+
+
+def need() -> None:
+    """Where none can be run, the test is skipped; in CI, where one has to be, it fails."""
+    if why := missing():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
 
 
 @dataclass(frozen=True)

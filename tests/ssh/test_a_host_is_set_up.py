@@ -98,8 +98,8 @@ def test_an_environment_there_is_compared_with_the_versions(
     assert {"python", "verl"} <= {check["name"].lower() for check in told["checks"]}
 
 
-def test_the_script_says_what_is_missing() -> None:
-    script = Path(setup_copy.HERE, "setup_remote_env.sh")
+def test_the_script_says_what_is_missing(settings: LazySettings) -> None:
+    script = Path(settings.CHECKOUT_DIR, "environments", "setup_remote_env.sh")
     done = subprocess.run(["bash", str(script)], capture_output=True, text=True, check=False)
     assert done.returncode in (1, 2)
     assert "setup_remote_env.sh" in done.stderr

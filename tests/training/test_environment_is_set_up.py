@@ -16,7 +16,7 @@ import pytest
 
 from tests.runtime.runs import until
 
-from .wheels import World, make_wheel, pin
+from .wheels import World, make_wheel, pin, version_json
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -34,10 +34,7 @@ def index(world: World) -> Iterator[str]:
 
 def spawn(world: World, index: str, *options: str) -> "subprocess.Popen[str]":
     script = world.checkout / "environments" / "setup_local_env.sh"
-    versions = subprocess.run(
-        ["python3", "-P", str(world.checkout / "environments/versions.py")], capture_output=True, check=True
-    )
-    (world.checkout / "environments/version.json").write_bytes(versions.stdout)
+    (world.checkout / "environments/version.json").write_bytes(version_json(world))
     return subprocess.Popen(
         [str(script), "training", *options],
         env=world.environment(index),

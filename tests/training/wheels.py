@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import os
 import shutil
+import subprocess
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,10 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 UV = CHECKOUT / ".venv" / "bin" / "uv"
 
-SCRIPTS = ("__init__.py", "pip_settings.py", "setup_env.py", "setup_local_env.sh", "verify_env.py", "versions.py")
+SCRIPTS = (
+    "__init__.py", "installer_errors.py", "pip_settings.py", "setup_env.py", "setup_local_env.sh", "verify_env.py",
+    "versions.py",
+)  # fmt: skip
 STANDINS: dict[str, dict[str, str]] = {
     "verl": {
         "verl/__init__.py": "__version__ = '0.9.1'\n",
@@ -140,6 +144,12 @@ class World:
             "PIP_RETRIES": "1",
             "UV_HTTP_RETRIES": "0",
         }
+
+
+def version_json(world: World) -> bytes:
+    """What an environment of its locks has to have."""
+    script = str(world.checkout / "environments/versions.py")
+    return subprocess.run(["python3", "-P", script], capture_output=True, check=True).stdout
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
