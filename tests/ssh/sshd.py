@@ -131,6 +131,7 @@ class Proxy:
         self._limit: int | None = None
         self._lock = threading.Lock()
         self.connections = 0
+        self.swallowed = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def mute(self) -> None:
@@ -192,6 +193,7 @@ class Proxy:
                     if not data:
                         return
                     if self._mute.is_set():
+                        self.swallowed += len(data)
                         continue
                     if source is server and self._limit is not None:
                         self._limit -= len(data)
