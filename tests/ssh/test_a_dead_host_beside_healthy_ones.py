@@ -112,7 +112,8 @@ def test_it_is_asked_again_after_a_pause_and_not_at_each_tick(runs: dict[str, Ru
     for _tick in range(20):
         observe_host(dead.pk)
         looks += observe_host(runs["alive"].hands.host.pk)
-    assert proxy.connections == asked + 1
+    dead.refresh_from_db()
+    assert (dead.failures, proxy.connections) == (6, asked + 1)
     assert looks == 20
 
 
