@@ -55,7 +55,7 @@ class HostForm(forms.ModelForm[Host]):
     def asked(self) -> dict[str, Any]:
         """What was changed, as the service takes it."""
         over_ssh = self.instance._state.adding or self.instance.kind == Host.Kind.SSH
-        known = services.FIELDS | services.SECRETS if over_ssh else services.OF_ANY_KIND
+        known = services.KNOWN[Host.Kind.SSH] if over_ssh else services.OF_ANY_KIND
         return {name: self.cleaned_data[name] for name in known if name in self.changed_data}
 
 

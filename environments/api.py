@@ -102,9 +102,10 @@ class HostSerializer(serializers.ModelSerializer[Host]):
 
 
 class ChangesSerializer(StrictSerializer):
-    address = serializers.CharField(max_length=253)
+    address = serializers.CharField(max_length=253, help_text="Of a Ray cluster: its Jobs API, https://ray-head:8265.")
     port = serializers.IntegerField(required=False, min_value=1, max_value=65_535)
-    user = serializers.CharField(max_length=64)
+    user = serializers.CharField(required=False, max_length=64, help_text="Over SSH.")
+    token = serializers.CharField(required=False, write_only=True, max_length=2000, help_text="Of a Ray cluster.")
     password = serializers.CharField(required=False, write_only=True, max_length=1000, trim_whitespace=False)
     private_key = serializers.CharField(
         required=False, write_only=True, max_length=20_000, trim_whitespace=False, help_text="OpenSSH or PEM."
@@ -123,6 +124,7 @@ class ChangesSerializer(StrictSerializer):
 
 class NewHostSerializer(ChangesSerializer):
     name = serializers.CharField(max_length=63)
+    kind = serializers.ChoiceField(choices=[Host.Kind.SSH, Host.Kind.RAY], default=Host.Kind.SSH)
 
 
 class EnrolSerializer(StrictSerializer):
@@ -144,7 +146,7 @@ class HostFilter(StrictFilterSet):
 
 
 class Hosts(ApiListView):
-    """The hosts, those that do not answer first; and adding one that is reached over SSH."""
+    """The hosts, those that do not answer first; and adding one: a machine over SSH, or a Ray cluster."""
 
     required_role: ClassVar = {"POST": Role.ADMIN}
     serializer_class = HostSerializer
@@ -164,7 +166,8 @@ class Hosts(ApiListView):
         if project is None:
             raise Invalid(_("There is no project yet. Run manage.py install_builtins."))
         given = dict(asked.validated_data)
-        host = services.create(signed_in(request), project, given.pop("name"), given)
+        kind = Host.Kind(given.pop("kind"))
+        host = services.create(signed_in(request), project, given.pop("name"), given, kind)
         return Response(HostSerializer(host).data, status=201)
 
 
@@ -177,7 +180,8 @@ class HostDetail(ApiDetailView):
 
     @extend_schema(request=ChangesSerializer, responses=HostSerializer)
     def patch(self, request: Request, name: str) -> Response:
-        """Another address, port or user forgets the credentials, and another address or port the host key."""
+        """Another address, port or user forgets the credentials, and another address or port the host key. A Ray
+        cluster with another address, folder or Python is to be checked again."""
         host = host_for(request.user, name)
         asked = ChangesSerializer(data=request.data, partial=True)
         asked.is_valid(raise_exception=True)
@@ -214,7 +218,8 @@ class HostCheck(ApiView):
     @extend_schema(request=None, responses=HostSerializer)
     def post(self, request: Request, name: str) -> Response:
         host = services.check(host_for(request.user, name))
-        send_comparison(host.pk)
+        if host.kind != Host.Kind.RAY:
+            send_comparison(host.pk)
         return Response(HostSerializer(host_for(request.user, name)).data)
 
 

@@ -1,4 +1,4 @@
-"""The form of an SSH host. What lets the platform in goes in, and is never shown again."""
+"""The forms of hosts. What lets the platform in goes in, and is never shown again."""
 
 from typing import Any
 
@@ -11,8 +11,37 @@ from .models import Host
 from .services import hosts as services
 
 
-class HostForm(forms.Form):
+class AnyHostForm(forms.Form):
+    """What is said of this machine too. `name` is there for new hosts alone."""
+
     name = forms.CharField(label=_("Name"), max_length=63)
+    python = forms.CharField(label=_("Training Python"), required=False, max_length=1000)
+    slots = forms.IntegerField(label=_("Slots"), min_value=1, max_value=1000, initial=1)
+    enabled = forms.BooleanField(label=_("New runs may start here"), required=False, initial=True)
+
+    def __init__(self, *args: Any, host: Host | None = None, **kwargs: Any) -> None:
+        if host is not None:
+            kwargs["initial"] = {name: getattr(host, name) for name in services.FIELDS}
+        super().__init__(*args, **kwargs)
+        if host is not None:
+            del self.fields["name"]
+
+    def asked(self) -> dict[str, Any]:
+        """What the service takes. Credentials that were left empty are not among it."""
+        return {
+            name: value
+            for name, value in self.cleaned_data.items()
+            if name != "name" and (name not in services.SECRETS or value)
+        }
+
+    def tell(self, error: PlatformError) -> None:
+        for name, said in error.fields.items():
+            self.add_error(name if name in self.fields else None, " ".join(said))
+        if not error.fields:
+            self.add_error(None, error.message)
+
+
+class SshHostForm(AnyHostForm):
     address = forms.CharField(label=_("Address"), max_length=253)
     port = forms.IntegerField(label=_("Port"), min_value=1, max_value=65_535, initial=22)
     user = forms.CharField(label=_("User"), max_length=64)
@@ -30,31 +59,17 @@ class HostForm(forms.Form):
         label=_("Password"), required=False, strip=False, max_length=1000, widget=forms.PasswordInput
     )
     root = forms.CharField(label=_("Root folder"), required=False, max_length=1000)
-    python = forms.CharField(label=_("Training Python"), required=False, max_length=1000)
-    slots = forms.IntegerField(label=_("Slots"), min_value=1, max_value=1000, initial=1)
-    enabled = forms.BooleanField(label=_("New runs may start here"), required=False, initial=True)
 
-    def __init__(self, *args: Any, host: Host | None = None, **kwargs: Any) -> None:
-        if host is not None:
-            kwargs["initial"] = {name: getattr(host, name) for name in services.FIELDS}
-        super().__init__(*args, **kwargs)
-        if host is None:
-            return
-        del self.fields["name"]
-        if host.kind != Host.Kind.SSH:
-            for name in self.fields.keys() - services.OF_ANY_KIND:
-                del self.fields[name]
 
-    def asked(self) -> dict[str, Any]:
-        """What the service takes. Credentials that were left empty are not among it."""
-        return {
-            name: value
-            for name, value in self.cleaned_data.items()
-            if name != "name" and (name not in services.SECRETS or value)
-        }
+class RayHostForm(AnyHostForm):
+    address = forms.CharField(label=_("Address of the Jobs API"), max_length=253)
+    token = forms.CharField(label=_("Token"), required=False, max_length=2000, widget=forms.PasswordInput)
+    root = forms.CharField(label=_("Shared folder"), max_length=1000)
+    python = forms.CharField(label=_("Training Python"), max_length=1000)
 
-    def tell(self, error: PlatformError) -> None:
-        for name, said in error.fields.items():
-            self.add_error(name if name in self.fields else None, " ".join(said))
-        if not error.fields:
-            self.add_error(None, error.message)
+
+FORMS: dict[str, type[AnyHostForm]] = {
+    Host.Kind.LOCAL: AnyHostForm,
+    Host.Kind.SSH: SshHostForm,
+    Host.Kind.RAY: RayHostForm,
+}

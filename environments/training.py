@@ -34,7 +34,7 @@ class TrainingState:
 
 def state(host: Host) -> TrainingState:
     """Read afresh each time: the set-up runs beside the platform and writes its state file as it goes."""
-    if host.kind == Host.Kind.RAY:  # the cluster's machines have it; enrolment ran it there
+    if host.kind == Host.Kind.RAY and host.facts_at is not None:  # the cluster's machines have it: the check ran it
         return TrainingState("ready", _("Set by hand."), host.python)
     if not host.is_local:
         return _as_last_seen(host)

@@ -13,21 +13,27 @@ from django.utils.translation import gettext as _
 from environments import training
 from environments.gpus import HostGpu
 from environments.models import Host
-from environments.services import gpus, reach
+from environments.services import gpus, ray_hosts, reach
 from environments.transports import TransportError, Unreachable, for_host
 from environments.transports.connection import fingerprint, forget, greeted, key_line
-from environments.transports.ray_jobs import jobs_of
 from environments.transports.secrets import Secret
 from platform_site.common import audit
-from platform_site.common.errors import Conflict, Invalid, Unavailable
+from platform_site.common.errors import Conflict, Invalid, PlatformError, Unavailable
 from platform_site.common.models import Project, User
 from platform_site.common.paths import slug as valid_slug
 
 MASK: Final = re.compile(r"[*•·]+")
 """What stands in a form in a secret's place. It is none."""
+RAY: Final = frozenset({"address", "root", "token"})
+"""What is said of a Ray cluster, besides what any host has."""
 OF_ANY_KIND: Final = frozenset({"slots", "enabled", "python", "labels", "gpus", "gpus_by_hand"})
 FIELDS: Final = OF_ANY_KIND | {"address", "port", "user", "root"}
-SECRETS: Final = frozenset({"password", "private_key", "passphrase"})
+SECRETS: Final = frozenset({"password", "private_key", "passphrase", "token"})
+KNOWN: Final = {
+    Host.Kind.LOCAL: OF_ANY_KIND,
+    Host.Kind.SSH: FIELDS | SECRETS - {"token"},
+    Host.Kind.RAY: OF_ANY_KIND | RAY,
+}
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._:%-]{0,251}[A-Za-z0-9])?")
 _USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,62}\$?")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -46,9 +52,12 @@ class HostKey:
     changed: bool
 
 
-def create(user: User, project: Project, name: str, fields: dict[str, Any]) -> Host:
-    """A new SSH host. Its key is still to be enrolled. Raises Invalid, Conflict."""
-    host = Host(project=project, name=valid_slug(name, field="name"), kind=Host.Kind.SSH)
+def create(user: User, project: Project, name: str, fields: dict[str, Any], kind: Host.Kind = Host.Kind.SSH) -> Host:
+    """A new host; nobody is asked yet. One over SSH has its key still to be enrolled, a Ray cluster is to be checked.
+
+    Raises Invalid, Conflict.
+    """
+    host = Host(project=project, name=valid_slug(name, field="name"), kind=kind)
     apply(host, fields)
     try:
         with transaction.atomic():
@@ -67,7 +76,7 @@ def update(user: User, host: Host, fields: dict[str, Any]) -> Host:
     apply(host, fields)
     if before[:2] != (host.address, host.port):
         host.host_key = ""
-    if before != (host.address, host.port, host.user) and not _given(fields):
+    if host.kind == Host.Kind.SSH and before != (host.address, host.port, host.user) and not _given(fields):
         host.secret = ""
     changed = sorted(name for name in fields if name not in SECRETS or _given(fields))
     with transaction.atomic():
@@ -122,7 +131,8 @@ def enrol(user: User, host: Host, confirmed: str) -> HostKey:
 
 
 def check(host: Host) -> Host:
-    """Log in, and keep what the machine is as its facts. Raises Unavailable with what hinders it."""
+    """Log in, and keep what the machine is as its facts. Raises Unavailable with what hinders it, and Invalid for a
+    Ray cluster that does not see the folder."""
     try:
         found = _facts(host)
     except Unreachable as error:
@@ -131,22 +141,24 @@ def check(host: Host) -> Host:
     except TransportError as error:
         reach.failed(host, str(error))
         raise Unavailable(str(error)) from error
+    except PlatformError as error:
+        reach.failed(host, error.message)
+        raise
     reach.found(host)
     host.facts, host.facts_at, host.last_error = found, timezone.now(), ""
     host.root = host.root or str(found["root"])
     Host.objects.filter(pk=host.pk).update(
         facts=found, facts_at=host.facts_at, root=host.root, last_error="", last_error_at=None
     )
-    if host.kind != Host.Kind.RAY:
-        seen = found["gpus"]
-        gpus.keep(host, [HostGpu(int(one["index"]), str(one["name"]), int(one["memory"]) >> 20) for one in seen])
+    seen = found["gpus"]
+    gpus.keep(host, [HostGpu(int(one["index"]), str(one["name"]), int(one["memory"]) >> 20) for one in seen])
     return host
 
 
 def _facts(host: Host) -> dict[str, Any]:
-    """What a machine says of itself. A cluster is many: of it, the version that answers."""
+    """What a machine says of itself, and of a cluster a job that finds the shared folder."""
     if host.kind == Host.Kind.RAY:
-        return {"root": host.root, "ray": jobs_of(host).version()}
+        return ray_hosts.look(host)
     return for_host(host).facts(host.root, training.python_of(host) if host.root else host.python)
 
 
@@ -165,7 +177,7 @@ def _ask_key(host: Host) -> str:
 
 def _given(fields: dict[str, Any]) -> bool:
     """Whether there are credentials among the fields. A mask is none."""
-    return any(_meant(fields.get(name)) for name in ("password", "private_key"))
+    return any(_meant(fields.get(name)) for name in ("password", "private_key", "token"))
 
 
 def _meant(value: Any) -> bool:
@@ -174,12 +186,17 @@ def _meant(value: Any) -> bool:
 
 def apply(host: Host, fields: dict[str, Any]) -> None:
     """Set the fields of a row that nobody else has. Saves nothing. Raises Invalid."""
-    known = FIELDS | SECRETS if host.kind == Host.Kind.SSH else OF_ANY_KIND
+    known = KNOWN[Host.Kind(host.kind)]
     if others := fields.keys() - known:
         raise Invalid(
             _("A host of this kind has no field %(name)s.") % {"name": ", ".join(sorted(others))},
             {name: _("unknown") for name in others},
         )
+    if host.kind == Host.Kind.RAY:
+        token = str(fields["token"]).strip() if _meant(fields.get("token")) else None
+        where = {name: str(fields.get(name, getattr(host, name))).strip() for name in ("address", "root", "python")}
+        ray_hosts.fill_in(host, **where, token=token)
+        fields = {name: value for name, value in fields.items() if name in OF_ANY_KIND - {"python"}}
     for name in FIELDS & fields.keys():
         setattr(host, name, fields[name].strip() if isinstance(fields[name], str) else fields[name])
     host.root = host.root.rstrip("/")
@@ -190,7 +207,7 @@ def apply(host: Host, fields: dict[str, Any]) -> None:
     if _meant(fields.get("password")) and _meant(fields.get("private_key")):
         told = _("Give a password or a private key, not both.")
         raise Invalid(told, {"private_key": told})
-    secret = Secret(**{name: fields[name] for name in SECRETS if _meant(fields.get(name))})
+    secret = Secret(**{name: fields[name] for name in SECRETS - {"token"} if _meant(fields.get(name))})
     if secret.private_key:
         secret.key()
     host.secret = secret.sealed()

@@ -8,13 +8,14 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from environments.gpus import HostGpu, written
 from environments.models import Host
 from environments.services.runtime_copy import ensure_runtime
 from environments.transports import LocalTransport, TransportError
-from environments.transports.ray_jobs import RayJobs, checked
+from environments.transports.ray_jobs import RayJobs, checked, jobs_of
 from platform_runtime.shared_folder import ANSWER, NONCE, digest
 from platform_site.common import audit, crypto
 from platform_site.common.errors import Invalid
@@ -49,36 +50,60 @@ def enrol(
     `root` is the folder that this machine and all of the cluster's see under the same path; `python` the training
     environment's there.
     """
-    address = checked(address, has_token=bool(token))
-    _paths(root, python)
     existing = Host.objects.filter(name=name).first()
     if existing is not None and existing.kind != Host.Kind.RAY:
         raise Invalid(_("Another host has this name."), {"name": _("taken")})
     host = existing or Host(name=name, kind=Host.Kind.RAY, project=project)
-    host.address, host.root, host.python = address, root.rstrip("/"), python
     host.slots, host.labels = slots, labels or []
-    host.secret = crypto.encrypt(token) if token else ""
+    fill_in(host, address=address, root=root, python=python, token=token)
     host.clean_fields(exclude=["project"])
-    jobs = RayJobs(address, token)
-    version = jobs.version()
-    told = _through_the_folder(host, jobs)
+    host.facts, host.facts_at = look(host), timezone.now()
     if not host.gpus_by_hand:
-        host.gpus = written(HostGpu(index, str(told.get("gpu_name", ""))) for index in range(int(told.get("gpus", 0))))
+        host.gpus = written(HostGpu(gpu["index"], gpu["name"]) for gpu in host.facts["gpus"])
     host.unreachable_since = host.retry_at = None
     host.failures = 0
     host.save()
-    audit.record("host.enrol", user, host, kind=host.kind, address=address)
-    return Enrolled(host, version, str(told.get("python", "")))
+    audit.record("host.enrol", user, host, kind=host.kind, address=host.address)
+    return Enrolled(host, host.facts["ray"], host.facts["python"])
 
 
-def _paths(root: str, python: str) -> None:
-    fields = {
+def fill_in(host: Host, *, address: str, root: str, python: str, token: str | None) -> None:
+    """Set where the cluster is and what lets us in. Saves nothing and asks nobody. Raises Invalid, with each field.
+
+    `token` None keeps the one that is there, but for another address: it was not meant for that.
+    """
+    if token is not None:
+        host.secret = crypto.encrypt(token) if token else ""
+    elif address.strip().rstrip("/") != host.address:
+        host.secret = ""
+    fields: dict[str, str] = {}
+    try:
+        address = checked(address, has_token=bool(host.secret))
+    except Invalid as error:
+        fields |= {name: " ".join(told) for name, told in error.fields.items()}
+    fields |= {
         field: _("An absolute path is needed.")
         for field, path in (("root", root), ("python", python))
         if not os.path.isabs(path) or os.path.normpath(path) != path.rstrip("/") or "\0" in path
     }
     if fields:
-        raise Invalid(" ".join(f"{field}: {told}" for field, told in fields.items()), fields)
+        raise Invalid(" ".join(fields.values()), fields)
+    if (host.address, host.root, host.python) != (address, root.rstrip("/"), python):
+        host.facts_at = None  # another cluster, or folder: to be checked before anything starts there
+    host.address, host.root, host.python = address, root.rstrip("/"), python
+
+
+def look(host: Host) -> dict[str, Any]:
+    """What the cluster is, told through the folder by a job of its own: its facts.
+
+    Raises Invalid where the folder or the Python will not do, TransportError and Unreachable.
+    """
+    jobs = jobs_of(host)
+    version = jobs.version()
+    told = _through_the_folder(host, jobs)
+    name = str(told.get("gpu_name", ""))
+    gpus = [{"index": index, "name": name, "memory": 0, "driver": ""} for index in range(int(told.get("gpus", 0)))]
+    return {"root": host.root, "ray": version, "python": str(told.get("python", "")), "gpus": gpus}
 
 
 def _through_the_folder(host: Host, jobs: RayJobs) -> dict[str, Any]:

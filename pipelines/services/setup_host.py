@@ -64,7 +64,7 @@ def look(host_id: int) -> Pipeline | None:
     The set-up that was begun, if any. A host that does not answer is no error: its page says so.
     """
     host = Host.objects.filter(pk=host_id).first()
-    if host is None:
+    if host is None or host.kind == Host.Kind.RAY:
         return None
     try:
         found = compare(host)

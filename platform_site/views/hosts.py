@@ -12,7 +12,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from environments import training
 from environments.drift import drift
-from environments.forms import HostForm
+from environments.forms import FORMS
 from environments.messages import send_comparison
 from environments.models import Host
 from environments.selectors import host_for, hosts_for
@@ -32,12 +32,11 @@ from platform_site.common.selectors import projects_for
 
 @dataclass(frozen=True)
 class Steps:
-    """How far a new SSH host has come: each step is done, or the first that is not is the next.
+    """How far a new host has come, one over SSH or a cluster: each step is done, or the first that is not is the next.
 
-    `may_check`: nothing secret would go to a machine that nobody knows.
+    `enrolled`: nothing secret would go to a machine that nobody knows.
     """
 
-    may_check: bool
     enrolled: bool
     checked: bool
     ready: bool
@@ -68,12 +67,7 @@ def host(request: HttpRequest, name: str) -> HttpResponse:
         "drift": drift(found),
         "policy": settings.ENVIRONMENT_POLICY,
         "can_set_up": not problems_of(found),
-        "steps": Steps(
-            found.kind != Host.Kind.SSH or bool(found.host_key),
-            bool(found.host_key),
-            found.facts_at is not None,
-            state.ready,
-        ),
+        "steps": Steps(_enrolled(found), found.facts_at is not None, state.ready),
         "fingerprint": fingerprint(found.host_key),
         "setup": setup,
         "setting_up": setup is not None and setup.status not in STAGE_TERMINAL,
@@ -83,6 +77,11 @@ def host(request: HttpRequest, name: str) -> HttpResponse:
         "can_administer": may(request, Role.ADMIN),
     }
     return render(request, "hosts/detail.html", context)
+
+
+def _enrolled(host: Host) -> bool:
+    """By its host key; a cluster by the certificate of its address."""
+    return host.kind != Host.Kind.SSH or bool(host.host_key)
 
 
 def _busy() -> dict[int, int]:
@@ -97,29 +96,32 @@ def _busy() -> dict[int, int]:
 @require_http_methods(["GET", "POST"])
 @needs(Role.ADMIN)
 def new_host(request: HttpRequest) -> HttpResponse:
-    form = HostForm()
+    """A machine over SSH; with `?kind=ray` a Ray cluster."""
+    kind = Host.Kind.RAY if request.GET.get("kind") == Host.Kind.RAY else Host.Kind.SSH
+    form = FORMS[kind]()
     if request.method == "POST":
-        form = HostForm(request.POST)
+        form = FORMS[kind](request.POST)
         project = projects_for(request.user).order_by("id").first()
         if project is None:
             raise NotFound(_("There is no project yet. Run manage.py install_builtins."))
         if form.is_valid():
             try:
-                made = services.create(visitor(request), project, form.cleaned_data["name"], form.asked())
+                made = services.create(visitor(request), project, form.cleaned_data["name"], form.asked(), kind)
             except (Invalid, Conflict) as error:
                 form.tell(error)
             else:
                 return redirect("host", name=made.name)
-    return render(request, "hosts/form.html", {"form": form, "host": None}, status=422 if form.errors else 200)
+    context = {"form": form, "host": None, "kind": kind}
+    return render(request, "hosts/form.html", context, status=422 if form.errors else 200)
 
 
 @require_http_methods(["GET", "POST"])
 @needs(Role.ADMIN)
 def edit_host(request: HttpRequest, name: str) -> HttpResponse:
     found = host_for(request.user, name)
-    form = HostForm(host=found)
+    form = FORMS[found.kind](host=found)
     if request.method == "POST":
-        form = HostForm(request.POST, host=found)
+        form = FORMS[found.kind](request.POST, host=found)
         if form.is_valid():
             try:
                 services.update(visitor(request), found, form.asked())
@@ -128,7 +130,8 @@ def edit_host(request: HttpRequest, name: str) -> HttpResponse:
             else:
                 messages.success(request, _("Host %(host)s was changed.") % {"host": found.name})
                 return redirect("host", name=found.name)
-    return render(request, "hosts/form.html", {"form": form, "host": found}, status=422 if form.errors else 200)
+    context = {"form": form, "host": found, "kind": found.kind}
+    return render(request, "hosts/form.html", context, status=422 if form.errors else 200)
 
 
 @require_http_methods(["GET", "POST"])
@@ -157,7 +160,8 @@ def check_host(request: HttpRequest, name: str) -> HttpResponse:
     except PlatformError as error:
         messages.error(request, error.message)
     else:
-        send_comparison(found.pk)
+        if found.kind != Host.Kind.RAY:
+            send_comparison(found.pk)
         messages.success(request, _("Host %(host)s answers.") % {"host": found.name})
     return redirect("host", name=found.name)
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from environments import training
 from environments.models import Host
+from environments.services import hosts
 from environments.services.ray_hosts import enrol
 from environments.transports import TransportError, Unreachable
 from environments.transports.ray import job_name
@@ -22,6 +24,8 @@ from pipelines.services.dispatch import dispatch
 from pipelines.states import StageStatus
 from platform_runtime import processes
 from platform_site.common.errors import Invalid
+from platform_site.common.models import User
+from tests import people
 from tests.pipelines import builders
 from tests.pipelines.conftest import Hands
 from tests.training.trainings import PYTHON, need_training_environment
@@ -72,6 +76,37 @@ def test_a_cluster_is_enrolled_through_the_shared_folder(cluster: Host, head: He
     assert head.token not in cluster.secret
     assert jobs_of(Host.objects.get(pk=cluster.pk)).token == head.token
     assert [path.name for path in Path(cluster.root).iterdir()] == ["runtime"]
+
+
+def test_one_that_was_added_is_checked_through_the_folder_and_takes_runs_then(
+    db: None, head: Head, tmp_path: Path
+) -> None:
+    builders.queues(slots=4)
+    fields = {
+        "address": head.address,
+        "token": head.token,
+        "root": str(tmp_path / "shared folder"),
+        "python": str(tmp_path / "python"),
+    }
+    (tmp_path / "python").symlink_to("/bin/false")
+    host = hosts.create(people.charlie(), builders.project(), "lab", fields, Host.Kind.RAY)
+    with pytest.raises(Invalid, match="could not answer through"):
+        hosts.check(host)
+    host.refresh_from_db()
+    assert "could not answer through" in host.last_error
+    assert not training.state(host).ready
+
+    hosts.update(User.objects.get(), host, {"python": PYTHON})
+    hosts.check(host)
+    host.refresh_from_db()
+    assert training.state(host).ready
+    assert host.last_error == ""
+    assert host.facts["ray"]
+    assert [gpu["index"] for gpu in host.gpus] == [0]
+    hands = Hands(host)
+    stage = hands.script("print('here')")
+    hands.launch(stage)
+    assert hands.until(stage, timeout_s=120) == "completed"
 
 
 def test_a_folder_that_the_cluster_does_not_see_is_refused(db: None, head: Head, tmp_path: Path) -> None:
