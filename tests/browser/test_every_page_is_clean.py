@@ -152,6 +152,7 @@ PAGES = {
     "hosts": lambda runs: "/hosts/",
     "a host": lambda runs: "/hosts/local/",
     "new host": lambda runs: "/hosts/new/",
+    "new Ray cluster": lambda runs: "/hosts/new/?kind=ray",
     "edit a host": lambda runs: "/hosts/local/edit/",
     "recipes": lambda runs: "/recipes/",
     "a recipe": lambda runs: "/recipes/tiny-sft/",
