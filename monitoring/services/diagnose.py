@@ -278,7 +278,8 @@ def _leave(diagnosis: Diagnosis, status: str) -> None:
 
 def _settle(stream: Stream, diagnosis: Diagnosis, last_step: int, *, changed: bool) -> None:
     """The health that the findings come to, with the diagnosis itself."""
-    findings = _active(stream.pk)
+    # Each that there is has its part, of however few points: most runs have none, and most steps bring none.
+    findings = _active(stream.pk) if changed or diagnosis.parts else []
     for found in findings:
         if found.rule == STALL.name and found.open and found.end_step < last_step:
             # A step has come: nothing stands still any more.
