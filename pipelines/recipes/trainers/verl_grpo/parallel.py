@@ -78,4 +78,4 @@ def _engine(settings: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _ranks(settings: Mapping[str, Any]) -> int:
     below = settings["actor_rollout_ref.model.lora.rank"]
-    return below if below > 0 else settings["actor_rollout_ref.model.lora_rank"]
+    return int(below if below > 0 else settings["actor_rollout_ref.model.lora_rank"])
