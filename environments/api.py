@@ -124,7 +124,7 @@ class ChangesSerializer(StrictSerializer):
 
 class NewHostSerializer(ChangesSerializer):
     name = serializers.CharField(max_length=63)
-    kind = serializers.ChoiceField(choices=[Host.Kind.SSH, Host.Kind.RAY], default=Host.Kind.SSH)
+    kind = serializers.ChoiceField(choices=["ssh", "ray"], default="ssh")
 
 
 class EnrolSerializer(StrictSerializer):
