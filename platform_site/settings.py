@@ -249,6 +249,7 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "ENUM_NAME_OVERRIDES": {
         "StageStatus": [(status.value, status.value) for status in StageStatus],
+        "KindEnum": "datasets.models.Dataset.Kind",
         "NewHostKind": [("ssh", "ssh"), ("ray", "ray")],
         "PipelineStatus": [(status.value, status.value) for status in PipelineStatus],
     },
