@@ -103,6 +103,7 @@ def test_templates_hold_no_bare_words() -> None:
         "JSON",
         "Parquet",
         "Python",
+        "Ray",
         "SFT",
         "num",
         "environments/setup_local_env.sh training",
