@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
-from .graph import Node, faults, layout
+from .graph import Node, faults, layout, routed
 
 BOX_WIDTH: Final = 184
 BOX_HEIGHT: Final = 52
@@ -52,7 +53,8 @@ def draw(nodes: tuple[Node, ...], height: int = BOX_HEIGHT) -> Drawing:
     fills are left out, and those that close a cycle are drawn as broken. Cached: a graph does not change while its
     stages run."""
     sound, broken = _sound(nodes)
-    places = layout(sound)
+    shown, ways = routed(sound)
+    places = layout(shown)
     tallest = max((place.row for place in places.values()), default=0) + 1
     rows_in: dict[int, int] = {}
     for place in places.values():
@@ -66,11 +68,11 @@ def draw(nodes: tuple[Node, ...], height: int = BOX_HEIGHT) -> Drawing:
         )
         for name, place in places.items()
     }
-    edges = [
-        Edge(need, node.name, _path(boxes[need], boxes[node.name], height))
-        for node in sound
-        for need in dict.fromkeys(node.needs)
-    ]
+    edges = []
+    for node in sound:
+        for need in dict.fromkeys(node.needs):
+            way = (need, *ways.get((need, node.name), ()), node.name)
+            edges.append(Edge(need, node.name, _path([boxes[name] for name in way], height)))
     edges += [Edge(need, name, _way_back(boxes[need], boxes[name], height), broken=True) for need, name in broken]
     return Drawing(
         width=max((box.x for box in boxes.values()), default=0) + BOX_WIDTH + MARGIN,
@@ -97,11 +99,17 @@ def _sound(nodes: Sequence[Node]) -> tuple[list[Node], list[tuple[str, str]]]:
     return [Node(name) for name in needs], []
 
 
-def _path(source: Box, target: Box, height: int) -> str:
-    x1, y1 = source.x + BOX_WIDTH, source.y + height // 2
-    x2, y2 = target.x - 7, target.y + height // 2
-    bend = max(GAP_X // 2, (x2 - x1) // 2)
-    return f"M{x1} {y1}C{x1 + bend} {y1} {x2 - bend} {y2} {x2} {y2}"
+def _path(boxes: Sequence[Box], height: int) -> str:
+    """From the first box to the last, straight through the room that is kept for it in the layers between."""
+    path = f"M{boxes[0].x + BOX_WIDTH} {boxes[0].y + height // 2}"
+    for source, target in pairwise(boxes):
+        x1, y1 = source.x + BOX_WIDTH, source.y + height // 2
+        x2, y2 = target.x - (7 if target is boxes[-1] else 0), target.y + height // 2
+        bend = max(GAP_X // 2, (x2 - x1) // 2)
+        path += f"C{x1 + bend} {y1} {x2 - bend} {y2} {x2} {y2}"
+        if target is not boxes[-1]:
+            path += f"H{x2 + BOX_WIDTH}"
+    return path
 
 
 def _way_back(source: Box, target: Box, height: int) -> str:

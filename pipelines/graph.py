@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 SWEEPS: Final = 8
 """Median sweeps of the crossing reduction; further ones hardly ever find anything."""
+MOST_WAYPOINTS: Final = 4
+"""A node: a picture with more of them would be mostly edges."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,40 @@ def layout(nodes: Sequence[Node]) -> dict[str, Place]:
         if crossings < fewest:
             best, fewest = [list(layer) for layer in layers], crossings
     return {name: Place(index, row) for index, layer in enumerate(best) for row, name in enumerate(layer)}
+
+
+def routed(nodes: Sequence[Node]) -> tuple[list[Node], dict[tuple[str, str], tuple[str, ...]]]:
+    """The same graph with a node more in every layer that an edge passes over, so that `layout` keeps room for it
+    there; and for each such edge (need, name) the names of those in its way. Edges of one need share theirs.
+
+    Where they would be far more than the nodes, none is added. Raises ValueError unless `faults` is empty.
+    """
+    order(nodes)
+    layer = _layers(nodes)
+    ways = {
+        (need, node.name): tuple(_waypoint(need, at) for at in range(layer[need] + 1, layer[node.name]))
+        for node in nodes
+        for need in dict.fromkeys(node.needs)
+        if layer[node.name] > layer[need] + 1
+    }
+    farthest: dict[str, int] = {}
+    for (need, _name), way in ways.items():
+        farthest[need] = max(farthest.get(need, 0), len(way))
+    if sum(farthest.values()) > MOST_WAYPOINTS * len(nodes):
+        return list(nodes), {}
+    found = [
+        Node(node.name, tuple(ways.get((need, node.name), (need,))[-1] for need in dict.fromkeys(node.needs)))
+        for node in nodes
+    ]
+    for need, count in farthest.items():
+        names = [need, *(_waypoint(need, layer[need] + 1 + at) for at in range(count))]
+        found += [Node(name, (before,)) for before, name in pairwise(names)]
+    return found, ways
+
+
+def _waypoint(need: str, layer: int) -> str:
+    """No node's name: those that people give have no such character."""
+    return f"\0{need}\0{layer}"
 
 
 def _cycle(needs: Mapping[str, Sequence[str]]) -> list[str]:
