@@ -10,6 +10,8 @@ from django.db.models import Q
 
 from environments.models import Host
 from monitoring.services.tidy import tidy
+from notifications.services import reading
+from notifications.services.tick import tick as notifications_tick
 from pipelines.messages import send_dispatch, send_maintenance, send_observe, send_observe_stages
 from pipelines.models import Attempt
 from pipelines.services import cancel, dispatch, integrity, launch, observe
@@ -58,6 +60,7 @@ def maintain() -> None:
     """Check that what the database says of pipelines fits together, repair what does not, tidy up what is old."""
     integrity.check()
     tidy()
+    reading.tidy()
     idempotency.forget_old()
 
 
@@ -75,6 +78,7 @@ def tick() -> None:
         send_observe(host_id, remote=kind != Host.Kind.LOCAL)
     if Attempt.objects.filter(outcome="", stage__status=StageStatus.QUEUED).exists():
         send_dispatch()
+    notifications_tick()
 
 
 def maintenance_tick() -> None:
