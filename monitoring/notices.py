@@ -95,9 +95,7 @@ def is_news(stream: Stream) -> bool:
 
 
 def disk_fills(stream: Stream, attempt: int, full_in_s: float) -> None:
-    """At most twice an attempt: within a day, and within two hours."""
-    if full_in_s > SOON_S:
-        return
+    """At most twice an attempt: once SOON_S are left, and once VERY_SOON_S are."""
     severity = Severity.ERROR if full_in_s <= VERY_SOON_S else Severity.WARNING
     note(
         Happened(

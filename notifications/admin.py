@@ -5,9 +5,16 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from platform_site.common.admin import ReadOnlyAdmin
+from platform_site.common.admin import AuditedAdmin, ReadOnlyAdmin
 
 from .models import Delivery, Event, Notification, Preference, Target
+
+
+class OfPerson(ReadOnlyAdmin):
+    """Goes with the person, or with what it belongs to: whoever may remove that may remove this."""
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return AuditedAdmin.has_delete_permission(self, request, obj)
 
 
 @admin.register(Event)
@@ -20,7 +27,7 @@ class EventAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Notification)
-class NotificationAdmin(ReadOnlyAdmin):
+class NotificationAdmin(OfPerson):
     list_display = ("last_at", "user", "kind", "severity", "count", "read_at")
     list_filter = ("kind", "severity")
     list_select_related = ("user",)
@@ -29,13 +36,13 @@ class NotificationAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Preference)
-class PreferenceAdmin(ReadOnlyAdmin):
+class PreferenceAdmin(OfPerson):
     list_display = ("user", "mine_only", "language")
     list_select_related = ("user",)
 
 
 @admin.register(Target)
-class TargetAdmin(ReadOnlyAdmin):
+class TargetAdmin(OfPerson):
     """An administrator can take somebody's address away, and neither read nor change it."""
 
     list_display = ("user", "name", "medium", "service", "sent_at", "problem")
@@ -44,12 +51,9 @@ class TargetAdmin(ReadOnlyAdmin):
     search_fields = ("user__username", "name")
     fields = ("user", "name", "medium", "service", "created_at", "sent_at", "problem", "problem_at")
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(super(ReadOnlyAdmin, self).has_delete_permission(request, obj))
-
 
 @admin.register(Delivery)
-class DeliveryAdmin(ReadOnlyAdmin):
+class DeliveryAdmin(OfPerson):
     list_display = ("id", "target", "event", "state", "tries")
     list_filter = ("state",)
     list_select_related = ("target", "event")

@@ -118,6 +118,6 @@ def _keep(log: SystemLog, samples: list[Sample], offset: int, inode: int, stream
 
 
 def _forecast(log: SystemLog, stream_id: UUID) -> None:
-    full_in_s = system.full_in_s(free_bytes(log, system.RECENT))
+    full_in_s = system.keeps_filling(free_bytes(log, system.RECENT), notices.SOON_S)
     if full_in_s is not None:
         notices.disk_fills(Stream.objects.get(pk=stream_id), log.segment.attempt, full_in_s)

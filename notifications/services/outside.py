@@ -102,6 +102,10 @@ def _ask(request: dict[str, Any]) -> Outcome:
         return Outcome(**json.loads(done.stdout))
     except (ValueError, TypeError):
         # What it said may repeat the address: only how it ended, and in which line.
-        where = [line.strip() for line in done.stderr.decode(errors="replace").splitlines() if line.strip().startswith("File ")]
+        where = [
+            line.strip()
+            for line in done.stderr.decode(errors="replace").splitlines()
+            if line.strip().startswith("File ")
+        ]
         logger.error("The sender of messages ended with %d: %s", done.returncode, where[-1:])
         return Outcome("broken")

@@ -72,12 +72,21 @@ def wishes_of(kept: Preference | None) -> Wishes:
             for name in CHANNELS
         },
         mine_only=kept.mine_only if kept is not None else False,
-        language=kept.language if kept is not None else settings.LANGUAGE_CODE,
+        language=kept.language if kept is not None else _spoken(),
     )
 
 
 def wishes_for(user: User) -> Wishes:
     return wishes_of(Preference.objects.filter(user=user).first())
+
+
+def keep_language(user: User) -> None:
+    """What is sent outside is in the language in which somebody first said so, until they choose another one."""
+    Preference.objects.get_or_create(user=user, defaults={"language": _spoken()})
+
+
+def _spoken() -> str:
+    return get_language() or settings.LANGUAGE_CODE
 
 
 def keep(
@@ -87,8 +96,8 @@ def keep(
     mine_only: bool | None = None,
     language: str | None = None,
 ) -> Wishes:
-    """Change some of it. `channels`: {name: {"kinds": [slug], "severity": word}}, either may be left out. What is
-    sent outside is in the language of whoever chose last, unless one is named. Raises BadRequest."""
+    """Change some of it. `channels`: {name: {"kinds": [slug], "severity": word}}, either may be left out.
+    Raises BadRequest."""
     known = {kind.slug for kind in kinds()}
     before = wishes_for(user)
     stored = {name: {"off": sorted(one.off), "from": int(one.least)} for name, one in before.channels.items()}
@@ -110,7 +119,7 @@ def keep(
         defaults={
             "channels": stored,
             "mine_only": before.mine_only if mine_only is None else mine_only,
-            "language": language or get_language() or settings.LANGUAGE_CODE,
+            "language": language or before.language,
         },
     )
     audit.record("notifications.prefer", user, kept)

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from notifications.models import Target
 from notifications.services import outside
-from notifications.services.preferences import wishes_for
+from notifications.services.preferences import keep_language, wishes_for
 from notifications.services.wording import trial
 from platform_site.common import audit, clock, crypto
 from platform_site.common.errors import Conflict, Invalid
@@ -28,6 +28,7 @@ def add(user: User, name: str, url: str) -> Target:
     if Target.objects.filter(user=user).count() >= MOST:
         raise Conflict(_("There are %(most)s addresses at most. Remove one first.") % {"most": MOST})
     made = Target(user=user, name=name, medium=known.medium, service=known.service[:60], secret=crypto.encrypt(url))
+    keep_language(user)
     return _saved(made, "notifications.target.add")
 
 

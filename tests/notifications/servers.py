@@ -44,7 +44,7 @@ class Web:
                 except OSError:
                     self.close_connection = True  # whoever asked has heard enough
 
-            do_GET = do_POST = answer
+            do_GET = do_POST = answer  # noqa: N815  names of the standard library
 
             def log_message(self, *args: Any) -> None:
                 """Nothing: the tests look at `got`."""
@@ -121,6 +121,6 @@ class Mail:
         self._server.shutdown()
         self._server.server_close()
 
-    def url(self, password: str = "hunter2secret") -> str:
+    def url(self, password: str = "a-password") -> str:
         port = self._server.server_address[1]
         return f"mailto://alice:{password}@example.org:{port}?smtp=127.0.0.1&from=anneal@example.org&to=bob@example.org"

@@ -323,7 +323,9 @@ def test_what_is_said_of_a_failure_has_nothing_of_the_address_but_its_host(url: 
         assert word not in told
 
 
-def test_a_sender_that_breaks_is_told_without_what_it_said(caplog: pytest.LogCaptureFixture, settings: Settings) -> None:
+def test_a_sender_that_breaks_is_told_without_what_it_said(
+    caplog: pytest.LogCaptureFixture, settings: Settings
+) -> None:
     settings.NOTIFY_NETWORKS = ["no network"]
     outcome = outside.sent(f"json://example.org/{SECRET}", MESSAGE)
     assert outcome.code == "broken"
