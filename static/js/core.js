@@ -222,7 +222,10 @@ document.addEventListener("htmx:before:swap", ({ detail }) => {
     const shown = document.getElementById(fresh.id);
     // Fragments of two renderings may cross: what is older than the page is dropped.
     if (shown && Number(fresh.dataset.version) < Number(shown.dataset.version)) detail.tasks.splice(detail.tasks.indexOf(task), 1);
-    if (fresh.id === "bell" && shown) look = ring(fresh, Number(shown.dataset.unread));
+    if (fresh.id === "bell") {
+      const before = shown.dataset.unread;
+      import("./notices.js").then(({ ring }) => ring(fresh, before, refresh));
+    }
     if (fresh.matches("[data-row]") && isNews(fresh, shown)) look = true;
     if (fresh.matches("[data-look]")) look = true;
     if (fresh.matches("#job-status, [data-announce]") && shown && shown.dataset.status !== fresh.dataset.status) {
@@ -233,14 +236,6 @@ document.addEventListener("htmx:before:swap", ({ detail }) => {
   // A row that is new here, or that belongs to another group now: the page knows where it goes.
   if (look) refresh();
 });
-
-// What the bell tells while nobody looks, the browser shows; the list of notifications shows it all.
-function ring(bell, before) {
-  const { unread, notice } = bell.dataset;
-  if (unread > before) announce(bell.textContent.trim());
-  if (notice && document.hidden && window.Notification?.permission === "granted") import("./notices.js").then(({ show }) => show(bell.dataset));
-  return unread != before && document.querySelector("[data-with-bell]") !== null;
-}
 
 // On a phone the navigation can be wider than the screen. Scrolling an element into view would move the place where
 // Tab begins as well.
@@ -287,8 +282,8 @@ const poll = () => {
 setTimeout(poll, 1000 * (document.querySelector("#live-region[data-poll]")?.dataset.poll || 10));
 
 let opened = false;
-// A page with a socket of its own has a second one for the bell, which says nothing of the page.
-const aside = ({ target }) => target.closest?.("[data-aside]");
+// The bell has a socket of its own where the page's is another one.
+const aside = ({ target }) => target.matches?.("[data-aside]");
 document.addEventListener("htmx:ws:after:connection", (event) => {
   if (aside(event)) return;
   root.dataset.live = "on";

@@ -9,7 +9,15 @@ const keep = (id) => {
   try { localStorage.setItem(SHOWN, id); } catch { /* private window: the tag still keeps two pages from showing it twice */ }
 };
 
-export function show({ notice, title, text, link }) {
+// The bell was sent anew: whoever looks hears of it, whoever does not is shown what is new; the list follows.
+export function ring(bell, before, refresh) {
+  const { unread } = bell.dataset;
+  if (Number(unread) > Number(before)) window.anneal.announce(bell.textContent.trim());
+  if (unread !== before && document.querySelector("[data-with-bell]")) refresh();
+  if (bell.dataset.notice && document.hidden && window.Notification?.permission === "granted") show(bell.dataset);
+}
+
+function show({ notice, title, text, link }) {
   if (!(Number(notice) > kept())) return;
   keep(notice);
   const shown = new Notification(title, { body: text, tag: `anneal-${notice}`, icon: document.querySelector("link[rel=icon]")?.href });

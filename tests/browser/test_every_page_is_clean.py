@@ -89,7 +89,7 @@ def runs(database: None, tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 def told() -> str:
     """Notifications of all severities, read and unread, and addresses in all states; the page that removes one."""
-    alice = world.person("alice")
+    charlie = world.person("charlie", Role.ADMIN)
     note_all([anomaly(step, Severity(1 + step % 4), group=f"job:{step}", about=f"Sweep {step}") for step in range(40)])
     note_all([failure(n, args={"stage": "train", "reason": "MemoryError: no room\n" * 9}) for n in range(3)])
     done = {"status": "completed"}
@@ -97,8 +97,8 @@ def told() -> str:
         [failure(9, kind="pipeline_done", severity=Severity.INFO, args=done), *[anomaly(n) for n in range(50, 80)]]
     )
     spread_all()
-    Notification.objects.filter(user=alice, kind="stage_failed").update(read_at=timezone.now())
-    made = [targets.add(alice, name, "https://example.org/hook") for name in ("Team", "Loop", "Mail")]
+    Notification.objects.filter(user=charlie, kind="stage_failed").update(read_at=timezone.now())
+    made = [targets.add(charlie, name, "https://example.org/hook") for name in ("Team", "Loop", "Mail")]
     problem = {"code": "address", "detail": "127.0.0.1"}
     Target.objects.filter(pk=made[0].pk).update(sent_at=timezone.now())
     Target.objects.filter(pk=made[1].pk).update(problem=problem, problem_at=timezone.now())
