@@ -187,22 +187,8 @@ for (const toast of document.querySelectorAll(".toast[data-passing]")) {
   toast.addEventListener("mouseleave", leave);
 }
 
-// --- Rows of a form that can be more -----------------------------------------------------------------------
+// --- Forms --------------------------------------------------------------------------------------------------
 
-document.addEventListener("click", (event) => {
-  const add = event.target.closest("[data-add-row]");
-  if (add) {
-    const rows = document.getElementById(add.dataset.addRow);
-    rows.append(document.getElementById(`${add.dataset.addRow}-row`).content.cloneNode(true));
-    rows.lastElementChild.querySelector("input").focus();
-  }
-  const remove = event.target.closest("[data-remove-row]");
-  if (remove) {
-    const row = remove.closest("[data-form-row]");
-    (row.nextElementSibling ?? row.previousElementSibling)?.querySelector("input")?.focus();
-    row.remove();
-  }
-});
 document.querySelector("[aria-invalid=true]")?.focus();
 
 // A select that answers at once; its button is for those without script.
@@ -282,10 +268,8 @@ const poll = () => {
 setTimeout(poll, 1000 * (document.querySelector("#live-region[data-poll]")?.dataset.poll || 10));
 
 let opened = false;
-// The bell has a socket of its own where the page's is another one.
-const aside = ({ target }) => target.matches?.("[data-aside]");
-document.addEventListener("htmx:ws:after:connection", (event) => {
-  if (aside(event)) return;
+document.addEventListener("htmx:ws:after:connection", ({ target }) => {
+  if (target.matches("[data-aside]")) return;
   root.dataset.live = "on";
   // What was pushed while the line was down is lost: look again.
   if (opened) {
@@ -294,7 +278,7 @@ document.addEventListener("htmx:ws:after:connection", (event) => {
   }
   opened = true;
 });
-document.addEventListener("htmx:ws:close", (event) => { if (event.detail.reason === "closed" && !aside(event)) root.dataset.live = "off"; });
+document.addEventListener("htmx:ws:close", ({ detail, target }) => { if (detail.reason === "closed" && !target.matches("[data-aside]")) root.dataset.live = "off"; });
 
 // Other scripts take these from here: an import would load this file twice under hashed names.
 window.anneal = Object.freeze({ say, now, duration, announce });
