@@ -1,4 +1,5 @@
-// Notifications by the browser: asked for on a click, shown while the page is hidden, each once over all open pages.
+// Notifications by the browser: asked for on a click, shown while the page is hidden. What was shown is remembered, so that
+// a page that comes back shows nothing old; of two pages that show the same at one moment the tag makes one.
 
 const SHOWN = "anneal.notice";
 
@@ -6,7 +7,7 @@ const kept = () => {
   try { return Number(localStorage.getItem(SHOWN)); } catch { return 0; }
 };
 const keep = (id) => {
-  try { localStorage.setItem(SHOWN, id); } catch { /* private window: the tag still keeps two pages from showing it twice */ }
+  try { localStorage.setItem(SHOWN, id); } catch { /* private window */ }
 };
 
 // The bell was sent anew: whoever looks hears of it, whoever does not is shown what is new; the list follows.

@@ -112,7 +112,7 @@ def test_the_browser_is_asked_on_a_click_and_shows_what_comes_while_the_page_is_
         assert seen.complaints == []
 
 
-def test_two_hidden_pages_show_it_once(browser: Browser, site: Site, database: None) -> None:
+def test_two_hidden_pages_show_it_as_one(browser: Browser, site: Site, database: None) -> None:
     with signed_in(browser, site) as context:
         context.add_init_script(RECORD + "Recorded.permission = 'granted';")
         pages = [context.new_page() for _ in range(2)]
@@ -123,7 +123,10 @@ def test_two_hidden_pages_show_it_once(browser: Browser, site: Site, database: N
         for page in pages:
             unread(page, 1)
             page.wait_for_timeout(400)
-        assert sum(page.evaluate("shown.length") for page in pages) == 1
+        # Should both ask at the same moment, the browser shows one: that is what tags are for.
+        tags = [shown["tag"] for page in pages for shown in page.evaluate("shown")]
+        assert len(tags) >= 1
+        assert len(set(tags)) == 1
 
 
 def test_without_permission_nothing_is_shown_and_nobody_is_asked(browser: Browser, site: Site, database: None) -> None:
