@@ -60,6 +60,7 @@ def test_a_look_sums_up_what_it_brought(hands: Hands, caplog: pytest.LogCaptureF
     hands.wait(lambda: Stream.objects.filter(last_step__gte=1).count() == 2)
     write(hands, stages[0], 2)
     write(hands, stages[0], 3)
+    caplog.clear()
     with caplog.at_level("INFO", "pipelines.services.reading"):
         hands.look()
         hands.look()
