@@ -15,6 +15,10 @@ class Stream(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     project = models.ForeignKey("common.Project", on_delete=models.PROTECT, related_name="streams")
+    name = models.CharField(_("name"), max_length=200, blank=True, help_text="Of the run, for whoever is told of it.")
+    owner = models.ForeignKey(
+        "common.User", on_delete=models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("started by")
+    )
     version = models.PositiveBigIntegerField(default=0, help_text="Grows with each sync that changed something.")
     rebased_version = models.PositiveBigIntegerField(
         default=0, help_text="Whoever read up to an older version must read the whole series again."

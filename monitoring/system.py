@@ -86,3 +86,16 @@ def full_in_s(free: Sequence[tuple[float, float]]) -> float | None:
         return None
     seconds = recent[-1][1] / -slope
     return seconds if seconds <= FARTHEST_S else None
+
+
+def keeps_filling(free: Sequence[tuple[float, float]], within_s: float) -> float | None:
+    """The same where it holds for all of the last RECENT samples and for either half of them: one large checkpoint is
+    a step in one half, and no reason to alarm anybody. None where it will not be full `within_s`."""
+    recent = free[-RECENT:]
+    if len(recent) < RECENT:
+        return None
+    middle = RECENT // 2
+    found = [full_in_s(part) for part in (recent, recent[:middle], recent[middle:])]
+    if any(seconds is None or seconds > within_s for seconds in found):
+        return None
+    return found[0]

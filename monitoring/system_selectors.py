@@ -43,7 +43,19 @@ def _machine(stream_id: UUID, attempt: int | None, most: int) -> Machine | None:
     log = logs.order_by("-segment__attempt").first()
     if log is None:
         return None
+    samples = _samples(log, most)
+    return Machine(log.segment.attempt, log.width_s, samples, system.full_in_s(_free(samples)))
+
+
+def free_bytes(log: SystemLog, most: int) -> list[tuple[float, float]]:
+    """(time, bytes left on the run's volume) of the last samples, ascending."""
+    return _free(_samples(log, most))
+
+
+def _samples(log: SystemLog, most: int) -> list[tuple[float, dict[str, float]]]:
     rows = SystemSample.objects.filter(log=log).order_by("-index").values_list("time", "values")[:most]
-    samples = list(rows)[::-1]
-    free = [(time, values["disk_free_bytes"]) for time, values in samples if "disk_free_bytes" in values]
-    return Machine(log.segment.attempt, log.width_s, samples, system.full_in_s(free))
+    return list(rows)[::-1]
+
+
+def _free(samples: list[tuple[float, dict[str, float]]]) -> list[tuple[float, float]]:
+    return [(time, values["disk_free_bytes"]) for time, values in samples if "disk_free_bytes" in values]

@@ -7,6 +7,8 @@ class PipelinesConfig(AppConfig):
 
     def ready(self) -> None:
         # The kinds use models, which can be imported only once all apps are loaded.
+        from notifications import kinds as told  # noqa: PLC0415
+
         from .kinds.cleanup_checkpoints import CleanupCheckpoints  # noqa: PLC0415
         from .kinds.noop import Noop  # noqa: PLC0415
         from .kinds.preprocess_dataset import PreprocessDataset  # noqa: PLC0415
@@ -14,6 +16,7 @@ class PipelinesConfig(AppConfig):
         from .kinds.run_evaluation import RunEvaluation  # noqa: PLC0415
         from .kinds.setup_host import SetupHost  # noqa: PLC0415
         from .kinds.train_model import TrainModel  # noqa: PLC0415
+        from .notices import INTEGRITY, PIPELINE_DONE, STAGE_FAILED  # noqa: PLC0415
 
         register(CleanupCheckpoints())
         register(Noop())
@@ -21,3 +24,4 @@ class PipelinesConfig(AppConfig):
         register(RunEvaluation())
         register(SetupHost())
         register(TrainModel())
+        told.register(PIPELINE_DONE, STAGE_FAILED, INTEGRITY)

@@ -12,6 +12,8 @@ from environments.messages import send_comparison
 from environments.models import Host
 from environments.services.drift import due
 from monitoring.services.tidy import tidy
+from notifications.services import reading
+from notifications.services.tick import tick as notifications_tick
 from pipelines.messages import send_dispatch, send_maintenance, send_observe, send_observe_stages
 from pipelines.models import Attempt
 from pipelines.services import cancel, dispatch, integrity, launch, observe, setup_host
@@ -60,6 +62,7 @@ def maintain() -> None:
     """Check that what the database says of pipelines fits together, repair what does not, tidy up what is old."""
     integrity.check()
     tidy()
+    reading.tidy()
     idempotency.forget_old()
 
 
@@ -83,6 +86,7 @@ def tick() -> None:
         send_observe(host_id, remote=kind != Host.Kind.LOCAL)
     if Attempt.objects.filter(outcome="", stage__status=StageStatus.QUEUED).exists():
         send_dispatch()
+    notifications_tick()
 
 
 @released_connections()

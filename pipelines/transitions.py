@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from platform_site.common import live
 
+from . import notices
 from .models import Attempt, Pipeline, Stage, Transition
 from .states import (
     PIPELINE_MOVES,
@@ -163,6 +164,7 @@ class Moves:
         if not self._rows or self.pipeline is None:
             return
         Transition.objects.bulk_create(self._rows)
+        notices.moved(self.pipeline, self._rows)
         stages = {row.stage_id for row in self._rows if row.stage_id is not None}
         touch_pipeline(self.pipeline.pk, stages=stages)
 

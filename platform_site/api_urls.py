@@ -9,6 +9,7 @@ urlpatterns = [
     path("", include("pipelines.api.urls")),
     path("", include("pipelines.api_recipe_tools")),
     path("", include("pipelines.api_recipes")),
+    path("", include("notifications.api")),
     path("", include("environments.api")),
     path("", include("datasets.api")),
     path("", include("monitoring.api")),

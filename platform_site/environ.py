@@ -6,6 +6,7 @@ Standard library only: the supervisor and `bin/up` read the same settings withou
 import base64
 import binascii
 import hashlib
+import ipaddress
 import math
 import os
 import secrets
@@ -164,6 +165,25 @@ def url_of(schemes: Sequence[str]) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def own_url(hosts: Sequence[str], port: int, *, https: bool) -> str:
+    """Where the platform is found as far as its own settings tell: on the first name that requests may have."""
+    host = next((name.lstrip(".") for name in hosts if name != "*"), "localhost")
+    return f"https://{host}" if https else f"http://{host}:{port}"
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def networks(text: str) -> list[Network]:
+    found: list[Network] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        try:
+            found.append(ipaddress.ip_network(part))
+        except ValueError:
+            raise ValueError(f"{part!r} is not a network such as 10.0.0.0/8 (separated by commas)") from None
+    return found
 
 
 redis_url = url_of(["redis", "rediss", "unix"])

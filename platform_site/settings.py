@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from pipelines.states import PipelineStatus, StageStatus
 from platform_site import environ
+from platform_site.common.severity import Severity
 
 django_stubs_ext.monkeypatch()
 
@@ -87,6 +88,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "template_partials",
     "platform_site",
+    "notifications",
     "environments",
     "datasets",
     "monitoring",
@@ -214,6 +216,17 @@ AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_VERBOSE = False
 AXES_LOCKOUT_TEMPLATE = "registration/locked.html"
 
+# --- Notifications ------------------------------------------------------------------------------------------
+
+PUBLIC_URL: str = env.read("ANNEAL_PUBLIC_URL", "", environ.http_url).rstrip("/") or environ.own_url(
+    ALLOWED_HOSTS, ANNEAL_PORT, https=HTTPS
+)
+"""Where people find the platform: what is sent outside leads there."""
+NOTIFY_NETWORKS: list[environ.Network] = env.read("ANNEAL_NOTIFY_NETWORKS", [], environ.networks)
+"""Private addresses that messages may be sent to all the same."""
+NOTIFICATIONS_KEEP_S: float = env.read("ANNEAL_NOTIFICATIONS_KEEP_S", 90 * 86_400.0, environ.seconds)
+"""What people were told is forgotten after so long; 0: never."""
+
 # --- API --------------------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
@@ -252,6 +265,7 @@ SPECTACULAR_SETTINGS = {
         "KindEnum": "datasets.models.Dataset.Kind",
         "NewHostKind": [("ssh", "ssh"), ("ray", "ray")],
         "PipelineStatus": [(status.value, status.value) for status in PipelineStatus],
+        "Severity": [(severity.word, severity.word) for severity in Severity],
     },
 }
 

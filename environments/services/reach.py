@@ -4,8 +4,10 @@ import logging
 from datetime import timedelta
 from typing import Final
 
+from django.db import transaction
 from django.utils import timezone
 
+from environments import notices
 from environments.models import Host
 from environments.transports import Unreachable
 
@@ -22,13 +24,15 @@ def lost(host: Host, error: Unreachable) -> None:
     wait = min(MAX_BACKOFF, timedelta(seconds=2.0 ** min(host.failures, 10)))
     host.unreachable_since = host.unreachable_since or now
     host.failures += 1
-    Host.objects.filter(pk=host.pk).update(
-        unreachable_since=host.unreachable_since,
-        failures=host.failures,
-        retry_at=now + wait,
-        last_error=str(error)[:_LONGEST],
-        last_error_at=now,
-    )
+    with transaction.atomic():
+        Host.objects.filter(pk=host.pk).update(
+            unreachable_since=host.unreachable_since,
+            failures=host.failures,
+            retry_at=now + wait,
+            last_error=str(error)[:_LONGEST],
+            last_error_at=now,
+        )
+        notices.is_away(host, host.unreachable_since, str(error)[:_LONGEST])
 
 
 def found(host: Host) -> bool:

@@ -3,8 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any, ClassVar, Final, NamedTuple
+
+from platform_site.common.severity import Severity as Severity
 
 Value = int | float | str
 """A number, or "NaN", "Infinity", "-Infinity"."""
@@ -28,21 +29,6 @@ EVERY_STEP: Final = ("",)
 def gettext_noop(text: str) -> str:
     """Marks a sentence for the message catalogue. The layers that know a language translate it."""
     return text
-
-
-class Severity(IntEnum):
-    INFO = 1
-    WARNING = 2
-    ERROR = 3
-    CRITICAL = 4
-
-    @property
-    def word(self) -> str:
-        return self.name.lower()
-
-    @classmethod
-    def of(cls, word: str) -> "Severity":
-        return cls[word.upper()]
 
 
 class Sample(NamedTuple):

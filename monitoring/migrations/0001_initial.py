@@ -3,6 +3,7 @@
 import uuid
 
 import django.db.models.deletion
+from django.conf import settings
 from django.db import migrations, models
 
 from monitoring.store import storage
@@ -13,6 +14,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ("common", "0001_initial"),
+        migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
@@ -20,6 +22,15 @@ class Migration(migrations.Migration):
             name="Stream",
             fields=[
                 ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                (
+                    "name",
+                    models.CharField(
+                        blank=True,
+                        help_text="Of the run, for whoever is told of it.",
+                        max_length=200,
+                        verbose_name="name",
+                    ),
+                ),
                 (
                     "version",
                     models.PositiveBigIntegerField(default=0, help_text="Grows with each sync that changed something."),
@@ -66,6 +77,17 @@ class Migration(migrations.Migration):
                 ),
                 ("updated_at", models.DateTimeField(blank=True, null=True, verbose_name="updated")),
                 ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created")),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="started by",
+                    ),
+                ),
                 (
                     "project",
                     models.ForeignKey(

@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from monitoring import clip, selectors
+from monitoring import clip, notices, selectors
 from monitoring.diagnostics import engine
 from monitoring.diagnostics.core import Finding as Found
 from monitoring.diagnostics.core import Sample, Severity
@@ -67,6 +67,7 @@ def read(stream: Stream, segment: Segment, steps: Sequence[Step]) -> None:
         diagnosis.asked += 1
     diagnosis.state, diagnosis.attempt = seen.state.to_json(), segment.attempt
     changed = _keep(stream.pk, segment.attempt, seen.findings)
+    notices.found(stream, segment.attempt, [found for found in seen.findings if found.end_step > state.upto])
     _settle(stream, diagnosis, seen.state.upto, changed=changed)
 
 
@@ -123,6 +124,7 @@ def keep_one(stream_id: UUID, attempt: int, found: Found) -> None:
         )
         if not _keep(stream_id, attempt, [found]):
             return
+        notices.found(stream, attempt, [found])
         Stream.objects.filter(pk=stream_id).update(version=F("version") + 1)
         _settle(stream, diagnosis, stream.last_step or 0, changed=True)
         _announce(stream_id)
@@ -173,6 +175,8 @@ def _read_all(stream_id: UUID, *, anew: bool) -> None:
         complete = reading.read(segments, CHUNK)
         now = Diagnosis.objects.get(pk=diagnosis.pk)
         changed = reading.keep(segments)
+        if notices.is_news(stream):
+            reading.tell(stream)
         now.state, now.attempt = reading.state.to_json(), reading.attempt
         # Whatever changed meanwhile is read at the next look.
         if now.status != Diagnosis.Status.STALE or (anew and now.asked == diagnosis.asked):
@@ -227,6 +231,12 @@ class _Reading:
         for attempt, keys in groupby(sorted(self.found), key=lambda key: key[0]):
             changed |= _keep(stream_id, attempt, [self.found[key] for key in keys])
         return changed
+
+    def tell(self, stream: Stream) -> None:
+        """Of what counts: what an attempt found that another one clipped is no news."""
+        for attempt, keys in groupby(sorted(self.found), key=lambda key: key[0]):
+            if attempt == self.attempt:
+                notices.found(stream, attempt, [self.found[key] for key in keys])
 
 
 def _closed(found: Found) -> Found:

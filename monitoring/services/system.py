@@ -9,8 +9,9 @@ from django.db.models import F
 from django.utils import timezone
 
 from environments.transports import Transport
-from monitoring import system
-from monitoring.models import Segment, SystemLog, SystemSample
+from monitoring import notices, system
+from monitoring.models import Segment, Stream, SystemLog, SystemSample
+from monitoring.system_selectors import free_bytes
 from platform_runtime.contract import ContractError
 from platform_runtime.system import PERIOD_S
 from platform_runtime.system import SystemSample as Sample
@@ -19,6 +20,8 @@ from platform_site.common import live
 LOOK_EVERY: Final = timedelta(seconds=PERIOD_S - 1)
 """Runs are looked at far more often than their machine is sampled."""
 READ: Final = 256 * 1024
+FORECAST_EVERY: Final = 12
+"""Samples: a minute."""
 MOST_READS: Final = 16
 """More than the runner's file ever holds."""
 
@@ -108,5 +111,13 @@ def _keep(log: SystemLog, samples: list[Sample], offset: int, inode: int, stream
             unique_fields=["log", "index"],
             update_fields=["samples", "time", "values"],
         )
+        if last_n // FORECAST_EVERY > log.last_n // FORECAST_EVERY:
+            _forecast(log, stream_id)
         live.push_on_commit(f"system.{stream_id}", stream=str(stream_id))
     return True
+
+
+def _forecast(log: SystemLog, stream_id: UUID) -> None:
+    full_in_s = system.keeps_filling(free_bytes(log, system.RECENT), notices.SOON_S)
+    if full_in_s is not None:
+        notices.disk_fills(Stream.objects.get(pk=stream_id), log.segment.attempt, full_in_s)

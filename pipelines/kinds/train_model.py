@@ -99,6 +99,8 @@ class TrainModel(RunnerKind):
         about = {
             "algorithm": _algorithm(revision, stage.params),
             "trainer": revision.recipe.trainer,
+            "name": stage.pipeline.name,
+            "owner": stage.pipeline.created_by,
         }
         stream, _made = Stream.objects.update_or_create(
             id=stage.id, defaults=about, create_defaults={**about, "project": project}

@@ -12,7 +12,7 @@ from platform_site.common import live
 from platform_site.common.roles import Role
 from platform_site.common.selectors import projects_for
 
-from . import render, render_pipelines
+from . import bells, render, render_pipelines
 from .hub import Hub, hub
 from .pace import Pace
 from .socket import Socket, bad_input, dumps, unknown
@@ -43,6 +43,10 @@ class _Reader:
     def reader(self) -> render.Reader:
         return self.socket.language, self.socket.access.allows(Role.OPERATOR)
 
+    @property
+    def listener(self) -> bells.Listener:
+        return self.socket.access.user.pk or 0, self.socket.language
+
 
 class UpdatesTopic:
     """One for all sockets of `/ws/updates/` in a process."""
@@ -53,11 +57,13 @@ class UpdatesTopic:
         self._changed_stages: set[UUID] = set()
         self._changed_pipelines: set[UUID] = set()
         self._changed_tasks = False
+        self._rung: set[int] = set()
         self._changed: dict[tuple[str, str], dict[str, Any]] = {}
         self._behind: dict[_Reader, float] = {}
         self._rows = Pace(PACE_S, self._send_rows)
         self._catch_up = Pace(0, self._send_missed)
         self._messages = Pace(PACE_S, self._send_messages)
+        self._bells = Pace(PACE_S, self._send_bells)
         self._environment: Pace | None = None
 
     # --- What the hub calls ---
@@ -82,6 +88,12 @@ class UpdatesTopic:
             except ValueError:
                 return
             self._rows.touch()
+            return
+        if kind == "notifications":
+            # Each person's own: nobody hears that somebody else was told something.
+            if name.isdecimal():
+                self._rung.add(int(name))
+                self._bells.touch()
             return
         pipeline = str(event.ids.get("pipeline", ""))
         try:
@@ -109,7 +121,7 @@ class UpdatesTopic:
         self._readers.pop(socket, None)
 
     def stop(self) -> None:
-        for pace in (self._rows, self._catch_up, self._messages):
+        for pace in (self._rows, self._catch_up, self._messages, self._bells):
             pace.stop()
         if self._environment is not None:
             self._environment.stop()
@@ -189,6 +201,7 @@ class UpdatesTopic:
             if lists := _of(readers, "pipelines"):
                 rows = await self._hub.in_database(render_pipelines.pipeline_rows_changed, within_s, _kinds(lists))
                 self._spread_pipelines(rows, lists)
+            await self._ring([reader for reader, wanted in behind.items() if wanted == within_s])
             for pipeline in frozenset().union(*(reader.pipelines for reader in readers)):
                 looking = [reader for reader in readers if pipeline in reader.pipelines]
                 await self._send_parts(pipeline, looking, changed=frozenset(), within_s=within_s)
@@ -218,6 +231,26 @@ class UpdatesTopic:
                 reader.missed()
             elif found:
                 reader.socket.outbox.offer("".join(html for html in found if html), missed=reader.missed)
+
+    # --- The bell ---
+
+    async def _send_bells(self) -> None:
+        rung, self._rung = self._rung, set()
+        try:
+            await self._ring([reader for reader in self._readers.values() if reader.listener[0] in rung])
+        except Exception:
+            self._rung |= rung
+            raise
+
+    async def _ring(self, readers: list[_Reader]) -> None:
+        listening = _of(readers, "notifications")
+        if not listening:
+            return
+        found = await self._hub.in_database(bells.bells, {reader.listener for reader in listening})
+        for reader in listening:
+            unread, html = found[reader.listener]
+            message = {"type": "update", "topic": "notifications", "unread": unread}
+            reader.socket.outbox.offer(dumps(message) if reader.socket.is_json else html, missed=reader.missed)
 
     # --- Messages for programs ---
 

@@ -9,6 +9,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from django.db import transaction
+
+from pipelines import notices
 from pipelines.services import integrity_gpus as gpus
 from pipelines.services import integrity_rows as rows
 from pipelines.services import integrity_runs as runs
@@ -71,5 +74,7 @@ def _tell(finding: Finding) -> str:
         action=action, object_type=target._meta.label_lower, object_id=str(target.pk), details__what=finding.what
     )
     if finding.repaired or not known.exists():
-        audit.record(action, ACTOR, target, what=finding.what, said=finding.said)
+        with transaction.atomic():
+            row = audit.record(action, ACTOR, target, what=finding.what, said=finding.said)
+            notices.integrity(row, target, finding.said, repaired=finding.repaired)
     return sentence

@@ -11,7 +11,9 @@ CONTROL: Final = "control"
 """The platform's own ticks. No stage ever waits here."""
 REMOTE: Final = "remote"
 """The same for hosts that are reached over a network: one that keeps silent holds up no other tick."""
+NOTIFICATIONS: Final = "notifications"
+"""What is told to people, here and outside: a mail server that keeps silent holds up nothing else."""
 
 PRIORITY: Final[dict[str, int]] = {TRAINING: 10, EVALUATION: 7, PREPROCESSING: 6, DEFAULT: 5, MAINTENANCE: 3}
 STAGE_QUEUES: Final = tuple(PRIORITY)
-ALL_QUEUES: Final = (*STAGE_QUEUES, CONTROL, REMOTE)
+ALL_QUEUES: Final = (*STAGE_QUEUES, CONTROL, REMOTE, NOTIFICATIONS)

@@ -24,7 +24,7 @@ ROLE_BY_SLUG: Final = {role.slug: role for role in Role}
 SCOPE_ROLE: Final = {"read": Role.VIEWER, "operate": Role.OPERATOR, "admin": Role.ADMIN}
 """The most that a token of each scope may do, whatever its owner may."""
 
-OWN_APPS: Final = ("common", "environments", "datasets", "monitoring", "pipelines", "registry")
+OWN_APPS: Final = ("common", "notifications", "environments", "datasets", "monitoring", "pipelines", "registry")
 OPERATED_APPS: Final = ("datasets", "pipelines", "registry")
 
 

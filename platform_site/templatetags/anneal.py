@@ -16,14 +16,18 @@ from environments import training
 from environments.models import Host
 from monitoring import told
 from monitoring import unread as unread_of
+from notifications.models import Notification
 from pipelines import selectors
 from pipelines.gpu_selectors import gpu_hours_of, needed
 from pipelines.kinds import summary_of
+from pipelines.live import bells
 from pipelines.models import Attempt, Job, Pipeline, Stage
+from pipelines.notices import PIPELINE_DONE
 from pipelines.pictures import Folded
 from pipelines.pipeline_form import write_params
 from pipelines.recipe_form import field_id
 from platform_site import display
+from platform_site.common.severity import Severity
 
 register = template.Library()
 
@@ -194,6 +198,19 @@ def pipeline_progress(pipeline: Pipeline) -> selectors.PipelineProgress:
 @register.filter
 def severity_shape(severity: str) -> str:
     return display.SEVERITY_SHAPES[severity]
+
+
+@register.filter
+def notification_shape(notification: Notification) -> str:
+    """Good news has a shape of its own."""
+    good = notification.severity == Severity.INFO and notification.kind == PIPELINE_DONE.slug
+    return "completed" if good else display.SEVERITY_SHAPES[notification.severity_word]
+
+
+@register.inclusion_tag("notifications/_bell.html", takes_context=True)
+def bell(context: dict[str, Any]) -> dict[str, Any]:
+    """How much is unread, on every page of somebody with a role."""
+    return bells.context(context["request"].user.pk)
 
 
 @register.filter

@@ -7,7 +7,7 @@ from django.views.i18n import set_language
 
 from pipelines.views import monitor, pipelines, recipe_import, recipes, rollouts, runs, tasks
 
-from . import datasets, home, hosts, preferences, system
+from . import datasets, home, hosts, notifications, preferences, system
 
 urlpatterns = [
     path("", home.home, name="home"),
@@ -65,6 +65,15 @@ urlpatterns = [
     path("hosts/<slug:name>/check/", hosts.check_host, name="host-check"),
     path("hosts/<slug:name>/setup/", hosts.set_up_host, name="host-setup"),
     path("hosts/<slug:name>/delete/", hosts.delete_host, name="host-delete"),
+    path("notifications/", notifications.notifications, name="notifications"),
+    path("notifications/read-all/", notifications.read_notifications, name="notifications-read"),
+    path("notifications/preferences/", notifications.notification_preferences, name="notification-preferences"),
+    path("notifications/targets/", notifications.add_target, name="notification-target-new"),
+    path("notifications/targets/<int:target_id>/test/", notifications.try_target, name="notification-target-test"),
+    path(
+        "notifications/targets/<int:target_id>/remove/", notifications.remove_target, name="notification-target-remove"
+    ),
+    path("notifications/<int:notification_id>/read/", notifications.read_notification, name="notification-read"),
     path("system/", system.system, name="system"),
     path("system/training/", system.training_banner, name="training-banner"),
 ]

@@ -187,22 +187,8 @@ for (const toast of document.querySelectorAll(".toast[data-passing]")) {
   toast.addEventListener("mouseleave", leave);
 }
 
-// --- Rows of a form that can be more -----------------------------------------------------------------------
+// --- Forms --------------------------------------------------------------------------------------------------
 
-document.addEventListener("click", (event) => {
-  const add = event.target.closest("[data-add-row]");
-  if (add) {
-    const rows = document.getElementById(add.dataset.addRow);
-    rows.append(document.getElementById(`${add.dataset.addRow}-row`).content.cloneNode(true));
-    rows.lastElementChild.querySelector("input").focus();
-  }
-  const remove = event.target.closest("[data-remove-row]");
-  if (remove) {
-    const row = remove.closest("[data-form-row]");
-    (row.nextElementSibling ?? row.previousElementSibling)?.querySelector("input")?.focus();
-    row.remove();
-  }
-});
 document.querySelector("[aria-invalid=true]")?.focus();
 
 // A select that answers at once; its button is for those without script.
@@ -222,6 +208,10 @@ document.addEventListener("htmx:before:swap", ({ detail }) => {
     const shown = document.getElementById(fresh.id);
     // Fragments of two renderings may cross: what is older than the page is dropped.
     if (shown && Number(fresh.dataset.version) < Number(shown.dataset.version)) detail.tasks.splice(detail.tasks.indexOf(task), 1);
+    if (fresh.id === "bell") {
+      const before = shown.dataset.unread;
+      import("./notices.js").then(({ ring }) => ring(fresh, before, refresh));
+    }
     if (fresh.matches("[data-row]") && isNews(fresh, shown)) look = true;
     if (fresh.matches("[data-look]")) look = true;
     if (fresh.matches("#job-status, [data-announce]") && shown && shown.dataset.status !== fresh.dataset.status) {
@@ -278,7 +268,8 @@ const poll = () => {
 setTimeout(poll, 1000 * (document.querySelector("#live-region[data-poll]")?.dataset.poll || 10));
 
 let opened = false;
-document.addEventListener("htmx:ws:after:connection", () => {
+document.addEventListener("htmx:ws:after:connection", ({ target }) => {
+  if (target.matches("[data-aside]")) return;
   root.dataset.live = "on";
   // What was pushed while the line was down is lost: look again.
   if (opened) {
@@ -287,7 +278,7 @@ document.addEventListener("htmx:ws:after:connection", () => {
   }
   opened = true;
 });
-document.addEventListener("htmx:ws:close", ({ detail }) => { if (detail.reason === "closed") root.dataset.live = "off"; });
+document.addEventListener("htmx:ws:close", ({ detail, target }) => { if (detail.reason === "closed" && !target.matches("[data-aside]")) root.dataset.live = "off"; });
 
 // Other scripts take these from here: an import would load this file twice under hashed names.
 window.anneal = Object.freeze({ say, now, duration, announce });

@@ -9,11 +9,17 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from django.utils import timezone
 from playwright.sync_api import Browser
 
+from notifications.models import Notification, Target
+from notifications.services import targets
+from notifications.services.events import note_all
 from pipelines.models import Attempt, Stage
 from pipelines.services.control import pause_pipeline
 from platform_site.common.roles import Role
+from platform_site.common.severity import Severity
+from tests.notifications.made import anomaly, failure, spread_all
 from tests.pages import rollout_runs as by_reward
 
 from . import world
@@ -39,6 +45,7 @@ class Runs:
     unanswered: str
     sick: str
     finding: str
+    target: str
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +83,26 @@ def runs(database: None, tmp_path_factory: pytest.TempPathFactory) -> Runs:
         f"/tasks/{task.pk}/",
         *rollouts(root),
         *diagnosed(root),
+        told(),
     )
+
+
+def told() -> str:
+    """Notifications of all severities, read and unread, and addresses in all states; the page that removes one."""
+    charlie = world.person("charlie", Role.ADMIN)
+    note_all([anomaly(step, Severity(1 + step % 4), group=f"job:{step}", about=f"Sweep {step}") for step in range(40)])
+    note_all([failure(n, args={"stage": "train", "reason": "MemoryError: no room\n" * 9}) for n in range(3)])
+    done = {"status": "completed"}
+    note_all(
+        [failure(9, kind="pipeline_done", severity=Severity.INFO, args=done), *[anomaly(n) for n in range(50, 80)]]
+    )
+    spread_all()
+    Notification.objects.filter(user=charlie, kind="stage_failed").update(read_at=timezone.now())
+    made = [targets.add(charlie, name, "https://example.org/hook") for name in ("Team", "Loop", "Mail")]
+    problem = {"code": "address", "detail": "127.0.0.1"}
+    Target.objects.filter(pk=made[0].pk).update(sent_at=timezone.now())
+    Target.objects.filter(pk=made[1].pk).update(problem=problem, problem_at=timezone.now())
+    return f"/notifications/targets/{made[2].pk}/remove/"
 
 
 def diagnosed(root: Path) -> Iterator[str]:
@@ -104,6 +130,11 @@ def rollouts(root: Path) -> Iterator[str]:
 
 
 PAGES = {
+    "notifications": lambda runs: "/notifications/",
+    "notifications, all, second page": lambda runs: "/notifications/?status=all&page=2",
+    "notifications, no match": lambda runs: "/notifications/?kind=stall",
+    "how one is told": lambda runs: "/notifications/preferences/",
+    "an address is removed": lambda runs: runs.target,
     "dashboard": lambda runs: "/",
     "runs": lambda runs: "/jobs/",
     "runs, second page": lambda runs: "/jobs/?page=2",

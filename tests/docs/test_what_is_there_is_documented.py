@@ -9,7 +9,7 @@ from django.core.management import get_commands
 from django.urls import URLPattern, URLResolver, get_resolver
 
 ROOT = Path(__file__).resolve().parents[2]
-OWN = {"platform_site", "platform_site.common", "environments", "datasets", "monitoring", "pipelines"}
+OWN = {"platform_site", "platform_site.common", "environments", "datasets", "monitoring", "notifications", "pipelines"}
 
 
 def addresses(patterns: list[URLPattern | URLResolver], before: str = "") -> Iterator[str]:

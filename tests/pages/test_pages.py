@@ -113,7 +113,7 @@ def test_a_run_in_any_status_has_a_page(alice: Client, tmp_path: Path, status: s
     html = alice.get(f"/jobs/{run.job.pk}/").content.decode()
     assert f'data-shape="{status}"' in html
     ended = status in ("completed", "failed", "cancelled", "skipped")
-    assert ("hx-ws:connect" in html) is not ended
+    assert (f"/ws/monitoring/{run.job.pk}/live/" in html) is not ended
     assert ('id="cancel-dialog"' in html) is (status in ("pending", "queued", "starting", "running"))
 
 

@@ -16,7 +16,7 @@ from platform_site import display, translations
 CHECKOUT = Path(settings.BASE_DIR)
 CATALOGUE = CHECKOUT / "locale" / "zh_Hans" / "LC_MESSAGES" / "django.po"
 HOLES = re.compile(r"%\(\w+\)[sdr]|\{\w+\}|</?\w+>")
-APPS = ("platform_site", "pipelines", "monitoring", "datasets", "environments", "templates")
+APPS = ("platform_site", "pipelines", "monitoring", "datasets", "environments", "notifications", "templates")
 
 
 def entries() -> list[polib.POEntry]:

@@ -177,13 +177,22 @@ def _imported(folders: Iterable[str]) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("lock", "folders"),
     [
-        ("base", ["platform_site", "pipelines", "monitoring", "datasets", "environments"]),
+        ("base", ["platform_site", "pipelines", "monitoring", "datasets", "environments", "notifications"]),
         ("test", ["tests"]),
     ],
 )
 def test_what_the_code_imports_is_locked(lock: str, folders: list[str]) -> None:
     """A package that came with another one, or was installed by hand, is missing on the next machine."""
-    ours = {"platform_site", "pipelines", "monitoring", "datasets", "environments", "platform_runtime", "tests"}
+    ours = {
+        "platform_site",
+        "pipelines",
+        "monitoring",
+        "datasets",
+        "environments",
+        "notifications",
+        "platform_runtime",
+        "tests",
+    }
     pinned = {
         re.sub(r"[-_.]+", "-", name).lower()
         for name in re.findall(r"^([A-Za-z0-9._-]+)", (REQUIREMENTS / f"{lock}.txt").read_text(), re.M)

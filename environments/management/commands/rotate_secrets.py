@@ -6,20 +6,23 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from environments.models import Host
+from notifications.models import Target
 from platform_site.common import crypto
 from platform_site.common.errors import PlatformError
 
 
 class Command(BaseCommand):
-    help = "Writes the credentials of all hosts anew under the first of the keys; the others can be removed then."
+    help = "Writes all that is sealed (credentials of hosts, addresses that messages are sent to) anew under the first \
+of the keys; the others can be removed then."
 
     def handle(self, *args: Any, **options: Any) -> None:
         with transaction.atomic():
-            hosts = list(Host.objects.select_for_update().exclude(secret=""))
-            for host in hosts:
+            hosts = Host.objects.select_for_update().exclude(secret="")
+            sealed: list[Host | Target] = [*hosts, *Target.objects.select_for_update()]
+            for one in sealed:
                 try:
-                    host.secret = crypto.rotate(host.secret)
+                    one.secret = crypto.rotate(one.secret)
                 except PlatformError as error:
-                    raise CommandError(f"{host.name}: {error.message}") from error
-                host.save(update_fields=["secret"])
-        self.stdout.write(f"{len(hosts)} written anew")
+                    raise CommandError(f"{one.name}: {error.message}") from error
+                one.save(update_fields=["secret"])
+        self.stdout.write(f"{len(sealed)} written anew")

@@ -1,0 +1,295 @@
+"""From an event to a real server: one message at a time, tried again, folded, and never twice."""
+
+import ipaddress
+import logging
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from django.core.management import call_command
+from django.db import connection
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from notifications.models import Delivery, Event, Notification, Target
+from notifications.services import delivery, preferences, targets
+from notifications.services.delivery import deliver, due_targets
+from notifications.services.events import note, note_all
+from platform_site.common import crypto
+from platform_site.common.errors import Conflict, Invalid
+from platform_site.common.models import AuditEvent, User
+from platform_site.common.severity import Severity
+from tests import people
+
+from .made import anomaly, failure, spread_all
+from .servers import Mail, Web
+
+pytestmark = pytest.mark.django_db
+SECRET = "hunter2secret"
+
+
+@pytest.fixture(autouse=True)
+def _loopback(settings: Settings) -> None:
+    settings.NOTIFY_NETWORKS = [ipaddress.ip_network("127.0.0.1/32")]
+    settings.PUBLIC_URL = "https://anneal.example.org"
+
+
+@pytest.fixture
+def alice() -> User:
+    return people.alice()
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with Web() as running:
+        yield running
+
+
+def waits_no_more(target: Target) -> None:
+    """As if the pause were over."""
+    Target.objects.filter(pk=target.pk).update(next_at=timezone.now() - timedelta(seconds=1))
+
+
+def states() -> dict[str, int]:
+    found: dict[str, int] = {}
+    for state in Delivery.objects.values_list("state", flat=True):
+        found[state] = found.get(state, 0) + 1
+    return found
+
+
+def test_a_failure_arrives_with_its_reason_and_where_to_look(alice: User, web: Web) -> None:
+    target = targets.add(alice, "team", f"{web.url()}/{SECRET}")
+    note(failure())
+    spread_all()
+    assert due_targets() == [target.pk]
+    assert deliver(target.pk)
+    (message,) = web.messages
+    assert message["title"] == "Anneal: Stage train of Pipeline 1 failed"
+    assert message["message"] == "No room.\n\nhttps://anneal.example.org/pipelines/1/"
+    assert states() == {"sent": 1}
+    assert not deliver(target.pk)
+    assert len(web.got) == 1
+
+
+def test_a_mail_arrives_in_the_language_that_was_chosen(alice: User) -> None:
+    with Mail() as mail:
+        target = targets.add(alice, "me", mail.url())
+        preferences.keep(alice, language="zh-hans")
+        note(failure())
+        spread_all()
+        deliver(target.pk)
+    assert len(mail.got) == 1
+    assert preferences.wishes_for(alice).language == "zh-hans"
+
+
+def test_a_hundred_findings_in_a_minute_are_two_messages(alice: User, web: Web) -> None:
+    target = targets.add(alice, "team", web.url())
+    note(anomaly(0))
+    spread_all()
+    deliver(target.pk)
+    note_all([anomaly(step) for step in range(1, 100)])
+    note_all([failure(number) for number in range(30)])
+    spread_all()
+    assert due_targets() == [], "it pauses"
+    assert not deliver(target.pk)
+    waits_no_more(target)
+    assert deliver(target.pk)
+    assert len(web.messages) == 2
+    digest = web.messages[1]
+    assert digest["title"] == "Anneal: 129 events"
+    lines = digest["message"].split("\n\n")
+    assert lines[0].startswith("Error: Stage train of Pipeline 29 failed\nhttps://anneal.example.org/pipelines/29/")
+    assert lines[-2] == "… and 11 more"
+    assert len(lines) == 22
+    assert states() == {"sent": 130}
+
+
+def test_the_longer_it_goes_on_the_longer_are_the_pauses(alice: User, web: Web) -> None:
+    target = targets.add(alice, "team", web.url())
+    pauses = []
+    for number in range(6):
+        note(failure(number))
+        spread_all()
+        deliver(target.pk)
+        target.refresh_from_db()
+        pauses.append(target.pause_s)
+        waits_no_more(target)
+    assert pauses == [60, 120, 240, 480, 900, 900]
+    Target.objects.update(sent_at=timezone.now() - timedelta(hours=1))
+    note(failure(99))
+    spread_all()
+    deliver(target.pk)
+    target.refresh_from_db()
+    assert target.pause_s == 60
+
+
+def test_what_did_not_arrive_is_tried_again_five_times_at_growing_distances(alice: User, web: Web) -> None:
+    web.status = 503
+    target = targets.add(alice, "team", web.url())
+    note(failure())
+    spread_all()
+    waits = []
+    for _ in range(5):
+        assert states() == {"pending": 1}
+        began = timezone.now()
+        assert deliver(target.pk)
+        target.refresh_from_db()
+        assert target.next_at is not None
+        waits.append((target.next_at - began).total_seconds())
+        waits_no_more(target)
+    assert states() == {"failed": 1}
+    assert len(web.got) == 5
+    assert all(first * 1.2 < second for first, second in pairwise(waits[:4]))
+    assert target.problem == {"code": "answered", "detail": "503"}
+    assert not deliver(target.pk)
+
+
+def test_what_was_refused_for_good_is_not_tried_again(alice: User, web: Web) -> None:
+    web.status = 404
+    target = targets.add(alice, "team", web.url())
+    note(failure())
+    spread_all()
+    deliver(target.pk)
+    assert states() == {"failed": 1}
+
+
+def test_what_may_have_arrived_is_not_sent_again(alice: User, web: Web) -> None:
+    """The worker was killed while it sent."""
+    target = targets.add(alice, "team", web.url())
+    note(failure())
+    spread_all()
+    assert delivery._claim(target.pk) is not None
+    assert not deliver(target.pk), "its place is held"
+    waits_no_more(target)
+    assert not deliver(target.pk)
+    assert states() == {"failed": 1}
+    target.refresh_from_db()
+    assert target.problem["code"] == "interrupted"
+    assert web.got == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_four_workers_send_one_message(web: Web) -> None:
+    target = targets.add(people.alice(), "team", web.url())
+    note(failure())
+    spread_all()
+
+    def work() -> None:
+        try:
+            deliver(target.pk)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(web.got) == 1
+
+
+def test_a_clock_that_was_set_back_holds_nothing_up(alice: User, web: Web) -> None:
+    target = targets.add(alice, "team", web.url())
+    note(failure())
+    spread_all()
+    Target.objects.update(next_at=timezone.now() + timedelta(hours=5))
+    assert due_targets() == [target.pk]
+
+
+def test_control_characters_and_directions_of_names_reach_no_message(alice: User, web: Web) -> None:
+    target = targets.add(alice, "team", web.url())
+    note(failure(about="a\r\nBcc: x\u202eb\x00", args={"stage": "s\n", "reason": "\x1b[31mred"}))
+    spread_all()
+    deliver(target.pk)
+    (message,) = web.messages
+    assert "\n" not in message["title"]
+    assert not {"\x00", "\x1b", "\u202e", "\r"} & set(message["title"] + message["message"])
+
+
+def test_the_address_is_sealed_and_nowhere_else(alice: User, web: Web, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    web.status = 500
+    target = targets.add(alice, "team", f"{web.url()}/{SECRET}")
+    note(failure())
+    spread_all()
+    deliver(target.pk)
+    with pytest.raises(Invalid):
+        targets.try_out(target)
+    assert SECRET in crypto.decrypt(Target.objects.get().secret)
+    kept = [str(row) for model in (Target, Delivery, Event, Notification, AuditEvent) for row in model.objects.values()]
+    assert SECRET not in "".join(kept)
+    assert SECRET not in caplog.text
+    assert {row.action for row in AuditEvent.objects.all()} == {"notifications.target.add", "notifications.target.test"}
+
+
+def test_a_new_key_takes_the_addresses_along(alice: User, web: Web, settings: Settings) -> None:
+    target = targets.add(alice, "team", web.url())
+    old = list(settings.FERNET_KEYS)
+    settings.FERNET_KEYS = [Fernet.generate_key().decode(), *old]
+    call_command("rotate_secrets", verbosity=0)
+    settings.FERNET_KEYS = settings.FERNET_KEYS[:1]
+    targets.try_out(Target.objects.get(pk=target.pk))
+    assert len(web.got) == 1
+
+
+def test_a_test_is_sent_at_once_and_not_again_and_again(alice: User, web: Web) -> None:
+    target = targets.add(alice, "team", web.url())
+    targets.try_out(target)
+    assert web.messages[0]["title"] == "Anneal: A test"
+    with pytest.raises(Conflict):
+        targets.try_out(target)
+    assert len(web.got) == 1
+
+
+def test_a_test_that_does_not_arrive_says_why(alice: User, web: Web) -> None:
+    web.status = 403
+    target = targets.add(alice, "team", web.url())
+    with pytest.raises(Invalid, match="answered 403"):
+        targets.try_out(target)
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "field"),
+    [
+        ("", "json://example.org", "name"),
+        ("a\nb", "json://example.org", "name"),
+        ("x" * 61, "json://example.org", "name"),
+        ("a", "", "url"),
+        ("a", "***", "url"),
+        ("a", "exec://ls", "url"),
+        ("a", "json://example.org/?template=x", "url"),
+        ("a", "json://" + "x" * 2000, "url"),
+    ],
+)
+def test_what_cannot_be_sent_to_is_refused_by_its_field(alice: User, name: str, url: str, field: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        targets.add(alice, name, url)
+    assert list(caught.value.fields) == [field]
+    assert not Target.objects.exists()
+
+
+def test_a_name_is_taken_once_a_person(alice: User) -> None:
+    targets.add(alice, "team", "json://example.org")
+    with pytest.raises(Conflict):
+        targets.add(alice, "team", "json://example.org")
+    targets.add(people.bob(), "team", "json://example.org")
+
+
+def test_a_person_has_ten_addresses_at_most(alice: User) -> None:
+    sealed: dict[str, Any] = {"medium": "webhook", "service": "JSON", "secret": crypto.encrypt("json://x")}
+    Target.objects.bulk_create(Target(user=alice, name=str(number), **sealed) for number in range(10))
+    with pytest.raises(Conflict, match="10"):
+        targets.add(alice, "one more", "json://example.org")
+
+
+def test_a_lost_key_is_told_and_stops_nothing(alice: User, web: Web) -> None:
+    target = targets.add(alice, "team", web.url())
+    Target.objects.update(secret="gAAAAA-nothing")
+    note(anomaly(1, Severity.ERROR))
+    spread_all()
+    assert deliver(target.pk)
+    assert states() == {"failed": 1}
