@@ -12,7 +12,7 @@ from environments.models import Host
 from monitoring.services.tidy import tidy
 from pipelines.messages import send_dispatch, send_maintenance, send_observe, send_observe_stages
 from pipelines.models import Attempt
-from pipelines.services import cancel, dispatch, integrity, launch, observe
+from pipelines.services import backtests, cancel, dispatch, integrity, launch, learn, observe
 from pipelines.states import STAGE_ACTIVE, StageStatus
 from platform_site.common import clock
 from platform_site.common.api import idempotency
@@ -57,8 +57,22 @@ def observe_stages(stage_ids: list[str]) -> None:
 def maintain() -> None:
     """Check that what the database says of pipelines fits together, repair what does not, tidy up what is old."""
     integrity.check()
+    learn.send_unread()
+    backtests.send_unfinished()
     tidy()
     idempotency.forget_old()
+
+
+@dramatiq.actor(queue_name=MAINTENANCE, time_limit=1_800_000, **_ONCE)
+def work_on_backtest(backtest_id: str) -> None:
+    """Read past runs with the rules of a back-test."""
+    backtests.work(UUID(backtest_id))
+
+
+@dramatiq.actor(queue_name=MAINTENANCE, time_limit=1_800_000, **_ONCE)
+def learn_from_run(stream_id: str) -> None:
+    """Read a healthy run for what it teaches of thresholds."""
+    learn.learn_from(UUID(stream_id))
 
 
 @released_connections()

@@ -53,6 +53,8 @@ METRICS_KEEP_S: float = env.read("ANNEAL_METRICS_KEEP_S", 0.0, environ.seconds)
 STALL_FACTOR: float = env.read("ANNEAL_STALL_FACTOR", 6.0, environ.positive)
 STALL_AFTER_S: float = env.read("ANNEAL_STALL_AFTER_S", 1800.0, environ.seconds)
 """A run stands still when no step has come for this factor times its median step, and for so many seconds."""
+LEARN_THRESHOLDS: bool = env.read("ANNEAL_LEARN_THRESHOLDS", True, environ.flag)
+"""Whether new runs go by what healthy ones of the same algorithm and base model teach."""
 KL_THRESHOLD: float = env.read("ANNEAL_KL_THRESHOLD", 1.0, environ.positive)
 """Divergence from the reference model: a warning from here, an error from twice, critical from five times as much."""
 
