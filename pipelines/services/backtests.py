@@ -68,9 +68,9 @@ class Asked:
     most: int = 100
 
 
-def create(asked: Asked, user: User | None) -> Backtest:
-    """Keep it with its runs, and have a worker begin. Without a user it is the command line's, which sees all. Raises
-    Invalid by field."""
+def create(asked: Asked, user: User | None, *, by_worker: bool = True) -> Backtest:
+    """Keep it with its runs, and have a worker begin unless the caller does. Without a user it is the command line's,
+    which sees all. Raises Invalid by field."""
     rules = _rules(asked.rules)
     limits = _limits(asked.limits)
     if asked.least not in {severity.word for severity in Severity}:
@@ -97,7 +97,8 @@ def create(asked: Asked, user: User | None) -> Backtest:
         )
         if user is not None:
             audit.record("backtest.create", user, made, rules=rules, runs=len(jobs))
-        transaction.on_commit(lambda: send_work(made.pk), robust=True)
+        if by_worker:
+            transaction.on_commit(lambda: send_work(made.pk), robust=True)
         live.push_on_commit(GROUP, backtest=str(made.pk))
     return made
 
@@ -144,6 +145,31 @@ def _chosen(asked: Asked, projects: QuerySet[Project]) -> QuerySet[Job]:
     return found.defer("config", "command", "checkpoints", "final_metrics").order_by("-created_at", "pk")
 
 
+def parse_limits(lines: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """`rule.limit=value` of each line; empty ones are passed over. Raises Invalid for a line of another form."""
+    found: dict[str, dict[str, Any]] = {}
+    for line in filter(None, (line.strip() for line in lines)):
+        name, equals, value = (part.strip() for part in line.partition("="))
+        rule, dot, limit = name.partition(".")
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not (equals and dot) or math.isnan(number):
+            told = _("“%(line)s” is not of the form rule.limit=number.") % {"line": line[:100]}
+            raise Invalid(told, {"limits": told})
+        found.setdefault(rule, {})[limit] = number
+    return found
+
+
+def delete(backtest: Backtest, user: User) -> None:
+    """Forget it, also one that is worked on: whoever does finds it gone."""
+    with transaction.atomic():
+        audit.record("backtest.delete", user, backtest)
+        backtest.delete()
+        live.push_on_commit(GROUP, backtest=str(backtest.pk))
+
+
 def send_work(backtest_id: UUID) -> None:
     send("work_on_backtest", MAINTENANCE, str(backtest_id))
 
@@ -155,7 +181,7 @@ def send_unfinished() -> None:
         send_work(backtest_id)
 
 
-def work(backtest_id: UUID, *, slice_s: float = SLICE_S, told: Callable[[int, int], None] | None = None) -> bool:
+def work(backtest_id: UUID, *, slice_s: float = SLICE_S, told: Callable[[int, int], object] | None = None) -> bool:
     """Read its runs, for about `slice_s` seconds; whether it is complete. Does nothing while somebody else works on it.
 
     `told` is called with the runs and steps read so far.
@@ -169,13 +195,15 @@ def work(backtest_id: UUID, *, slice_s: float = SLICE_S, told: Callable[[int, in
     working = _Working(backtest, told)
     until = time.monotonic() + slice_s
     try:
-        for run in backtest.runs.filter(found=None).order_by("order").iterator(chunk_size=50):
+        for run in backtest.runs.filter(found__isnull=True).order_by("order").iterator(chunk_size=50):
             working.read(run)
             if time.monotonic() > until:
                 working.leave()
                 return False
         working.complete()
     except Exception as error:
+        if not Backtest.objects.filter(pk=backtest_id).exists():
+            return True  # deleted meanwhile
         logger.exception("Back-test %s cannot be worked out", backtest_id)
         working.complete(_("It broke off: %(error)s") % {"error": f"{type(error).__name__}: {error}"[:500]})
     return True
@@ -184,11 +212,11 @@ def work(backtest_id: UUID, *, slice_s: float = SLICE_S, told: Callable[[int, in
 class _Working:
     """The work on one back-test, and how it is told."""
 
-    def __init__(self, backtest: Backtest, told: Callable[[int, int], None] | None) -> None:
+    def __init__(self, backtest: Backtest, told: Callable[[int, int], object] | None) -> None:
         self.backtest = backtest
         self.told = told
         self.before = backtest.runs.aggregate(steps=Sum("steps"))["steps"] or 0
-        self.runs = backtest.runs.exclude(found=None).count()
+        self.runs = backtest.runs.exclude(found__isnull=True).count()
         self.told_at = 0.0
 
     def read(self, run: BacktestRun) -> None:

@@ -41,7 +41,7 @@ def healthy_runs() -> QuerySet[Job]:
 
 def send_unread() -> None:
     """Have workers read the healthy runs that nothing was learnt from yet: what ended since the last look."""
-    unread = healthy_runs().filter(stream__reach=None).order_by("stage__completed_at")
+    unread = healthy_runs().filter(stream__reach__isnull=True).order_by("stage__completed_at")
     for stream_id in unread.values_list("stream_id", flat=True)[:MOST_SENT]:
         send("learn_from_run", MAINTENANCE, str(stream_id))
 
@@ -82,5 +82,5 @@ def learnt_for(job: Job, before: datetime | None = None) -> tuple[int, dict[str,
 def keep_learnt(job: Job) -> None:
     """Fix the thresholds that a run goes by, when it begins; its later attempts go by the same."""
     runs, found = learnt_for(job) if settings.LEARN_THRESHOLDS else (0, {})
-    Stream.objects.filter(pk=job.stream_id, learnt=None).update(learnt=kept(runs, found))
+    Stream.objects.filter(pk=job.stream_id, learnt__isnull=True).update(learnt=kept(runs, found))
     job.stream.refresh_from_db(fields=["learnt"])
