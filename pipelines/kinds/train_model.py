@@ -21,7 +21,7 @@ from monitoring.services.diagnose import keep_one, refresh
 from monitoring.services.rollouts import LAST_LOOK, index_rollouts
 from monitoring.services.sync import open_segment, sync_stream
 from monitoring.services.system import sync_system
-from monitoring.services.thresholds import limits_for
+from monitoring.thresholds import limits_for
 from pipelines.folders import models_folder, rollouts_folder, run_folder
 from pipelines.models import Attempt, Job, Recipe, RecipeRevision, Stage
 from pipelines.recipe_selectors import spec_of

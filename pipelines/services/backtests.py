@@ -28,7 +28,7 @@ from monitoring.diagnostics.replay import Try, replay
 from monitoring.diagnostics.rules import RULES, rules_for
 from monitoring.models import Finding, Segment
 from monitoring.services.diagnose import NOT_FROM_STEPS
-from monitoring.services.thresholds import set_limits
+from monitoring.thresholds import set_limits
 from pipelines.models import Attempt, Backtest, BacktestRun, Job
 from pipelines.services.learn import learnt_for
 from pipelines.states import STAGE_TERMINAL, StageStatus

@@ -14,7 +14,7 @@ from monitoring.diagnostics.core import Sample, Severity
 from monitoring.diagnostics.learning import Learnt, learn, reach
 from monitoring.diagnostics.rules import rules_for
 from monitoring.models import Finding, Stream
-from monitoring.services.thresholds import is_set, kept
+from monitoring.thresholds import is_set, kept
 from pipelines.models import Job
 from pipelines.states import StageStatus
 from platform_site.common.messages import send

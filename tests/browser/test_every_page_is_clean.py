@@ -12,6 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
 from pipelines.models import Attempt, Stage
+from pipelines.services.backtests import Asked, create, work
 from pipelines.services.control import pause_pipeline
 from platform_site.common.roles import Role
 from tests.pages import rollout_runs as by_reward
@@ -39,6 +40,8 @@ class Runs:
     unanswered: str
     sick: str
     finding: str
+    backtest: str
+    backtest_under_way: str
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +79,7 @@ def runs(database: None, tmp_path_factory: pytest.TempPathFactory) -> Runs:
         f"/tasks/{task.pk}/",
         *rollouts(root),
         *diagnosed(root),
+        *backtests(),
     )
 
 
@@ -85,6 +89,14 @@ def diagnosed(root: Path) -> Iterator[str]:
     finding = sick.job.stream.findings.get(rule="nan_inf", metric="train/loss")
     yield f"/jobs/{sick.job.pk}/"
     yield f"/jobs/{sick.job.pk}/rerun/?finding={finding.pk}"
+
+
+def backtests() -> Iterator[str]:
+    """One that is complete, over all that was made before, and one that nobody has begun with."""
+    made = create(Asked(limits={"grad_spike": {"z": 2.0}}), world.person(), by_worker=False)
+    assert work(made.pk)
+    yield f"/backtests/{made.pk}/"
+    yield f"/backtests/{create(Asked(rules=['nan_inf']), world.person(), by_worker=False).pk}/"
 
 
 def rollouts(root: Path) -> Iterator[str]:
@@ -131,6 +143,11 @@ PAGES = {
     ),
     "one run to compare with": lambda runs: "/jobs/compare/?job=" + runs.completed.split("/")[2],
     "cancel": lambda runs: runs.running + "cancel/",
+    "back-tests": lambda runs: "/backtests/",
+    "a back-test": lambda runs: runs.backtest,
+    "a back-test under way": lambda runs: runs.backtest_under_way,
+    "new back-test": lambda runs: "/backtests/new/",
+    "delete a back-test": lambda runs: runs.backtest + "delete/",
     "pipelines": lambda runs: "/pipelines/",
     "pipelines, no match": lambda runs: "/pipelines/?search=nothing-like-this",
     "a completed pipeline": lambda runs: runs.pipeline,

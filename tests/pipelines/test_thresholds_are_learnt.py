@@ -7,7 +7,7 @@ import pytest
 from pytest_django import Settings
 
 from monitoring.models import Finding, Stream
-from monitoring.services.thresholds import limits_for
+from monitoring.thresholds import limits_for
 from pipelines.models import Job
 from pipelines.services.learn import keep_learnt, learn_from, learnt_for, send_unread
 from pipelines.states import StageStatus
