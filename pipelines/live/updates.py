@@ -93,7 +93,8 @@ class UpdatesTopic:
         self._changed_backtests |= kind == "backtests"
         self._rows.touch()
         topic = f"pipeline:{name}" if kind == "pipeline" else kind
-        self._changed[topic, pipeline] = {"type": "update", "topic": topic, **event.ids}
+        which = pipeline or str(event.ids.get("backtest", ""))
+        self._changed[topic, which] = {"type": "update", "topic": topic, **event.ids}
         self._messages.touch()
 
     def look(self, versions: dict[UUID, tuple[int, int]], *, missed: bool) -> None:
@@ -233,7 +234,7 @@ class UpdatesTopic:
 
     async def _send_messages(self) -> None:
         changed, self._changed = self._changed, {}
-        for (topic, _pipeline), message in changed.items():
+        for (topic, _which), message in changed.items():
             text = dumps(message)
             for reader in self._readers.values():
                 if reader.socket.is_json and topic in reader.topics:
