@@ -57,5 +57,5 @@ class BacktestForm(forms.Form):
 
     def tell(self, error: PlatformError) -> None:
         """What was refused, at its field where it has one."""
-        for name in error.fields or {"": ""}:
+        for name in error.fields or [""]:
             self.add_error(name if name in self.fields else None, error.message)

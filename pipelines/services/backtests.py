@@ -275,7 +275,7 @@ class _Working:
 
     def complete(self, error: str = "") -> None:
         lines = [
-            Line(Ended(ended), [Verdict(**one) for one in found])
+            Line(Ended(ended), [Verdict(**one) for one in found or []])
             for ended, found in self.backtest.runs.exclude(ended="").values_list("ended", "found").iterator()
         ]
         total, each = scores(lines, self.backtest.rules)

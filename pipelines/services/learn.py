@@ -74,7 +74,7 @@ def learnt_for(job: Job, before: datetime | None = None) -> tuple[int, dict[str,
     if before is not None:
         runs = runs.filter(stage__completed_at__lt=before)
     newest = runs.exclude(pk=job.pk).order_by("-stage__completed_at", "pk")
-    reaches = list(newest.values_list("stream__reach", flat=True)[:MOST_RUNS])
+    reaches = [reach or {} for reach in newest.values_list("stream__reach", flat=True)[:MOST_RUNS]]
     rules = {name: rule for name, rule in rules_for(job.stream.algorithm).items() if not is_set(name)}
     return len(reaches), learn(reaches, rules)
 

@@ -1,5 +1,6 @@
 """What the doctor finds, over HTTP."""
 
+import re
 from typing import Any
 
 import orjson
@@ -135,11 +136,9 @@ def test_the_list_costs_the_same_with_many_findings(sick: Run, api: Api) -> None
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.name)
 def test_every_message_can_be_told_in_every_language(rule: Any, db: None) -> None:
-    params = dict.fromkeys(
-        ("times", "best", "waited", "percent", "base", "ceiling", "ratio", "z", "evaluations", "from_reward",
-         "to_reward", "from_score", "score", "count", "margin", "median", "idle", "said"), 1,
-    )  # fmt: skip
-    for code in rule.messages:
+    """What the marks of a rule have to fill in is tried where each is made to fire."""
+    for code, template in rule.messages.items():
+        params = dict.fromkeys(re.findall(r"%\((\w+)\)", template), 1)
         finding = Finding(
             rule=rule.name, metric="m", start_step=3, end_step=4, severity=Severity.ERROR, value=0.5, threshold=1.0,
             code=code, params=params,
