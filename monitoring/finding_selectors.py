@@ -1,5 +1,7 @@
 """What can be asked about the findings of a stream. Constant numbers of queries."""
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -16,6 +18,8 @@ from monitoring.told import Told, rule_title, severity_label, told
 
 MOST_SHOWN: Final = 100
 """Findings on one page; the worst and the open ones come first."""
+MOST_SERIOUS: Final = 20
+"""Of one attempt: the first decides."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +91,17 @@ def parts_of(stream_id: UUID) -> tuple[Part, ...]:
     )
 
 
-def serious(stream_id: UUID, attempt: int) -> list[Finding]:
-    """What may end an attempt: its critical findings, the first one first, and that it stands still."""
+def serious(attempts: Mapping[UUID, int]) -> dict[UUID, list[Finding]]:
+    """What may end these attempts (stream -> number), of each that has any: its critical findings, the first one first,
+    and that it stands still."""
     stalled = Q(rule=STALL.name, open=True)
-    found = findings_of(stream_id).filter(Q(severity=Severity.CRITICAL) | stalled, attempt=attempt)
-    return list(found.order_by("start_step", "pk")[:20])
+    rows = Finding.objects.filter(Q(severity=Severity.CRITICAL) | stalled, stream_id__in=attempts, clipped=False)
+    found: dict[UUID, list[Finding]] = defaultdict(list)
+    for row in rows.filter(rule__in=list(RULES)).order_by("start_step", "pk").iterator():
+        kept = found[row.stream_id]
+        if row.attempt == attempts[row.stream_id] and len(kept) < MOST_SERIOUS:
+            kept.append(row)
+    return {stream_id: kept for stream_id, kept in found.items() if kept}
 
 
 def critical(stream_id: UUID, attempt: int) -> Finding | None:

@@ -5,7 +5,7 @@ once: many steps at a time, which would hold up the reading of files, and a past
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from itertools import groupby
@@ -68,6 +68,12 @@ def read(stream: Stream, segment: Segment, steps: Sequence[Step]) -> None:
     diagnosis.state, diagnosis.attempt = seen.state.to_json(), segment.attempt
     changed = _keep(stream.pk, segment.attempt, seen.findings)
     _settle(stream, diagnosis, seen.state.upto, changed=changed)
+
+
+def behind(stream_ids: Collection[UUID]) -> list[UUID]:
+    """Those of them for which `refresh` may have something to do."""
+    late = Diagnosis.objects.filter(stream_id__in=stream_ids).exclude(status=Diagnosis.Status.CURRENT)
+    return list(late.values_list("stream_id", flat=True))
 
 
 def refresh(stream_id: UUID) -> bool:
@@ -278,7 +284,8 @@ def _leave(diagnosis: Diagnosis, status: str) -> None:
 
 def _settle(stream: Stream, diagnosis: Diagnosis, last_step: int, *, changed: bool) -> None:
     """The health that the findings come to, with the diagnosis itself."""
-    findings = _active(stream.pk)
+    # Each that there is has its part, of however few points: most runs have none, and most steps bring none.
+    findings = _active(stream.pk) if changed or diagnosis.parts else []
     for found in findings:
         if found.rule == STALL.name and found.open and found.end_step < last_step:
             # A step has come: nothing stands still any more.

@@ -48,9 +48,9 @@ def index_rollouts(stream_id: UUID, attempt: int, folder: str, transport: Transp
         return 0
     changed = _take_names(segment, folder, transport)
     unread = RolloutFile.objects.filter(segment=segment, samples=None, problem="").order_by("step")
-    left = budget.bytes
+    left, rows = budget.bytes, list(unread[: budget.files])
     try:
-        for row in unread[: budget.files]:
+        for row in rows:
             if left <= 0:
                 break
             changed |= _read(row, folder, transport)
@@ -58,7 +58,7 @@ def index_rollouts(stream_id: UUID, attempt: int, folder: str, transport: Transp
     finally:
         if changed:
             announce(stream_id)
-    return unread.count()
+    return unread.count() if rows else 0
 
 
 def survey(path: str, step: int, transport: Transport) -> reader.Survey:

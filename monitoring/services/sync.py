@@ -47,6 +47,21 @@ class SyncResult:
 
 
 @dataclass(frozen=True)
+class _Read:
+    """What a call made of a segment's file between two offsets; `stream` as it then stood, where that changed it."""
+
+    new: int = 0
+    bad: int = 0
+    start: int = 0
+    end: int = 0
+    stream: Stream | None = None
+
+
+class _Overtaken(Exception):
+    """Another sync was first: nothing of this batch may stay."""
+
+
+@dataclass(frozen=True)
 class _Place:
     """Where a segment stands: what a batch starts from and must still find when it commits."""
 
@@ -85,23 +100,22 @@ def open_segment(stream_id: UUID, *, attempt: int, path: str, resumed_from: int 
 def sync_stream(stream_id: UUID, transport: Transport) -> SyncResult:
     """Read what is new in all files of a stream. Raises Unreachable and TransportError of the transport; what was
     read before that is kept."""
-    new_steps = bad_lines = old_offset = new_offset = 0
-    latest: Segment | None = None
-    for segment in Segment.objects.filter(stream_id=stream_id).order_by("attempt"):
-        latest = segment
-        new, bad, old_offset, new_offset = _sync_segment(segment, transport)
-        new_steps += new
-        bad_lines += bad
-        if new or bad or new_offset != old_offset:
-            logger.info("Job %s: synced %d (offset %d -> %d)", stream_id, new, old_offset, new_offset)
-    if latest is None:
+    new_steps = bad_lines = 0
+    read, latest, stream = _Read(), None, None
+    for latest in Segment.objects.select_related("stream").filter(stream_id=stream_id).order_by("attempt"):
+        read = _sync_segment(latest, transport)
+        stream = read.stream or stream or latest.stream
+        new_steps += read.new
+        bad_lines += read.bad
+        if read.new or read.bad or read.end != read.start:
+            logger.info("Job %s: synced %d (offset %d -> %d)", stream_id, read.new, read.start, read.end)
+    if latest is None or stream is None:
         return SyncResult()
-    stream = Stream.objects.get(pk=stream_id)
     flagged = _sync_status(stream, latest.path, transport)
     return SyncResult(
         new_steps,
-        old_offset,
-        new_offset,
+        read.start,
+        read.end,
         bad_lines,
         last_step=stream.last_step,
         has_anomaly=stream.has_anomaly or flagged,
@@ -113,9 +127,9 @@ def status_path(metrics_path: str) -> str:
     return metrics_path.removesuffix("_metrics.jsonl") + "_status.json"
 
 
-def _sync_segment(segment: Segment, transport: Transport) -> tuple[int, int, int, int]:
-    """New steps, bad lines, and from which offset to which this call has read."""
+def _sync_segment(segment: Segment, transport: Transport) -> _Read:
     new_steps = bad_lines = 0
+    stream: Stream | None = None
     place = _place_of(segment)
     start = place.offset
     file = MetricsFile(transport, segment.path)
@@ -143,17 +157,18 @@ def _sync_segment(segment: Segment, transport: Transport) -> tuple[int, int, int
                 fingerprint=portion.fingerprint(parsed.consumed),
                 skip_from=parsed.skip_from,
             )
-            new = _commit(segment, place, after, parsed, lines.merge(parsed.lines))
-        if new is None:
-            place = _fresh(segment)
-            start = place.offset
-            continue
+            try:
+                new, stream = _commit(segment, place, after, parsed, lines.merge(parsed.lines))
+            except _Overtaken:
+                place = _fresh(segment)
+                start = place.offset
+                continue
         new_steps += new
         bad_lines += len(parsed.bad)
         place = after
         if not portion.more:
             break
-    return new_steps, bad_lines, start, place.offset
+    return _Read(new_steps, bad_lines, start, place.offset, stream)
 
 
 @contextmanager
@@ -171,27 +186,30 @@ def _collector_at_rest() -> Iterator[None]:
 
 def _commit(
     segment: Segment, before: _Place, after: _Place, parsed: lines.Parsed, steps: dict[int, lines.Step]
-) -> int | None:
-    """One batch in one transaction: how many new steps, or None when another sync was first."""
+) -> tuple[int, Stream]:
+    """One batch in one transaction: how many new steps, and the stream then. Raises _Overtaken, and nothing is kept."""
     with transaction.atomic():
-        if not _move(segment.pk, before, after):
-            return None
-        if parsed.bad:
-            _keep_bad(segment.pk, after.generation, parsed.bad)
-        if not steps and not parsed.dropped:
-            return 0
+        # First of all, so that it waits for whoever else is writing, and sees what that one wrote.
         stream = Stream.objects.select_for_update().get(pk=segment.stream_id)
         *_, latest = every = list(Segment.objects.filter(stream_id=stream.pk).order_by("attempt"))
         segment = next(one for one in every if one.pk == segment.pk)
+        if _place_of(segment) != before:
+            raise _Overtaken
+        if parsed.bad:
+            _keep_bad(segment.pk, after.generation, parsed.bad)
+        if not steps and not parsed.dropped:
+            _put(segment, before, after)
+            return 0, stream
         version = stream.version + 1
         names, refused = lines.admit(steps, stream.names)
         warnings = _with_warnings(stream.warnings, refused, parsed.dropped)
         written = writing.write(writing.shelf_of(segment), steps, version)
         if not written.changed and warnings == stream.warnings:
-            return 0
+            _put(segment, before, after)
+            return 0, stream
         ordered = [steps[step] for step in sorted(steps)]
         is_latest = segment is latest
-        _keep_shelf(segment, written.shelf, ordered)
+        _put(segment, before, after, **_shelved(segment, written.shelf, ordered))
         changes: dict[str, Any] = {
             "version": version,
             "names": names,
@@ -214,7 +232,8 @@ def _commit(
         Stream.objects.filter(pk=stream.pk).update(**changes)
         _steps_are_known(stream, segment, ordered, names, of_latest=is_latest)
         _announce(stream.pk, version)
-    return written.new
+    _set(stream, changes)
+    return written.new, stream
 
 
 def _steps_are_known(
@@ -229,31 +248,37 @@ def _steps_are_known(
     diagnose.read(stream, segment, steps)
 
 
-def _keep_shelf(segment: Segment, shelf: Shelf, steps: Sequence[lines.Step]) -> None:
-    """Where the segment now stands in the store, and when its first and last step were."""
+def _shelved(segment: Segment, shelf: Shelf, steps: Sequence[lines.Step]) -> dict[str, Any]:
+    """Where the segment now stands in the store, and when its first and last step were: what changed of its row."""
+    changes: dict[str, Any] = {
+        "rows": shelf.rows,
+        "unpacked": shelf.unpacked,
+        "small": shelf.small,
+        "tops": list(shelf.tops),
+    }
     if steps and (segment.first_step is None or steps[0].step <= segment.first_step):
-        segment.first_step, segment.first_time = steps[0].step, _given(steps[0].time, segment.first_time)
+        changes |= {"first_step": steps[0].step, "first_time": _given(steps[0].time, segment.first_time)}
     if steps and (segment.last_step is None or steps[-1].step >= segment.last_step):
-        segment.last_step, segment.last_time = steps[-1].step, _given(steps[-1].time, segment.last_time)
-    segment.rows, segment.unpacked, segment.small, segment.tops = (
-        shelf.rows,
-        shelf.unpacked,
-        shelf.small,
-        list(shelf.tops),
-    )
-    segment.save(
-        update_fields=["first_step", "first_time", "last_step", "last_time", "rows", "unpacked", "small", "tops"]
-    )
+        changes |= {"last_step": steps[-1].step, "last_time": _given(steps[-1].time, segment.last_time)}
+    return changes
 
 
-def _move(segment_id: int, before: _Place, after: _Place) -> bool:
-    """Compare and set. The first statement of its transaction, so that it waits for whoever else is writing."""
+def _put(segment: Segment, before: _Place, after: _Place, **changes: Any) -> None:
+    """Move a segment on, with what else changed of it. Raises _Overtaken."""
+    if not _move(segment.pk, before, after, **changes):
+        raise _Overtaken
+    _set(segment, changes)
+
+
+def _move(segment_id: int, before: _Place, after: _Place, **changes: Any) -> bool:
+    """Compare and set."""
     return (
         Segment.objects.filter(pk=segment_id, offset=before.offset, generation=before.generation).update(
             offset=after.offset,
             generation=after.generation,
             fingerprint=after.fingerprint,
             skip_from=after.skip_from,
+            **changes,
         )
         == 1
     )
@@ -344,6 +369,11 @@ def _announce(stream_id: UUID, version: int) -> None:
 
 def _place_of(segment: Segment) -> _Place:
     return _Place(segment.offset, segment.generation, segment.fingerprint, segment.skip_from)
+
+
+def _set(row: Stream | Segment, changes: dict[str, Any]) -> None:
+    for name, value in changes.items():
+        setattr(row, name, value)
 
 
 def _given(time: float | None, known: float | None) -> float | None:

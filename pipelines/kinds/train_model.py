@@ -17,7 +17,7 @@ from monitoring.diagnostics.core import GRPO, GSPO
 from monitoring.diagnostics.engine import begun
 from monitoring.diagnostics.rules.log_error import RULE as LOG_ERROR
 from monitoring.models import Stream
-from monitoring.services.diagnose import keep_one, refresh
+from monitoring.services.diagnose import keep_one
 from monitoring.services.rollouts import LAST_LOOK, index_rollouts
 from monitoring.services.sync import open_segment, sync_stream
 from monitoring.services.system import sync_system
@@ -43,8 +43,8 @@ from .base import RunnerKind, Verdict
 from .logs import last_error, tail
 
 STOP_GRACE_S = 15.0
-
-
+ANSWER: Final = ("", GRPO, GSPO)
+"""The algorithms whose trainers may write rollouts; of a stream that says nothing nobody knows."""
 LOSS_MODE: Final = "actor_rollout_ref.actor.policy_loss.loss_mode"
 PARAMS: Final = frozenset({"recipe", "dataset", "host", "overrides", fork.PARAM})
 
@@ -178,8 +178,9 @@ class TrainModel(RunnerKind):
 
     def observe(self, stage: Stage, attempt: Attempt, transport: Transport) -> None:
         sync_stream(stage.id, transport)
-        refresh(stage.id)
         sync_system(stage.id, attempt.number, run_folder(attempt).system, transport)
+        if stage.job.stream.algorithm not in ANSWER:
+            return
         folder = rollouts_folder(attempt)
         unread = index_rollouts(stage.id, attempt.number, folder, transport)
         if unread and transport.stat(run_folder(attempt).exit) is not None:

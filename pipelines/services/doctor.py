@@ -1,8 +1,9 @@
 """What the doctor's findings mean for a run, as its recipe says."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.utils.translation import gettext as _
 
@@ -29,12 +30,18 @@ class Sentence:
 def sentence(attempt: Attempt) -> Sentence | None:
     """What a critical finding of this attempt, or one that it stands still, asks for; None where people are only to be
     told."""
-    kind = attempt.stage.kind
-    if is_inline(kind) or not runner_kind(kind).has_stream:
-        return None
-    found = findings.serious(attempt.stage_id, attempt.number)
-    if not found:
-        return None
+    return sentences([attempt]).get(attempt.pk)
+
+
+def sentences(attempts: Collection[Attempt]) -> dict[UUID, Sentence]:
+    """The same of many, by the ids of those that have one."""
+    watched = [one for one in attempts if not is_inline(one.stage.kind) and runner_kind(one.stage.kind).has_stream]
+    serious = findings.serious({one.stage_id: one.number for one in watched})
+    found = {one.pk: _sentence(one, serious[one.stage_id]) for one in watched if one.stage_id in serious}
+    return {pk: one for pk, one in found.items() if one is not None}
+
+
+def _sentence(attempt: Attempt, found: Iterable[Finding]) -> Sentence | None:
     recipe = Recipe.objects.filter(revisions__jobs__id=attempt.stage_id).only("on_critical", "on_stall").first()
     if recipe is None:
         return None

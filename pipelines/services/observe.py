@@ -7,7 +7,8 @@ stage's status and the attempt's number, and each look begins anew from the data
 import logging
 import secrets
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -21,14 +22,14 @@ from django.utils.translation import gettext as _
 from environments.models import Host
 from environments.services import reach
 from environments.transports import Transport, TransportError, Unreachable, for_host
-from monitoring.services.diagnose import refresh
+from monitoring.services.diagnose import behind, refresh
 from monitoring.services.sync import SyncResult, sync_stream
 from pipelines.decide import Decision, Seen, decide
 from pipelines.kinds import Verdict, is_inline, runner_kind
 from pipelines.models import Attempt
 from pipelines.services import disk, finish, inline, stall
 from pipelines.services.dispatch import dispatch
-from pipelines.services.doctor import Sentence, sentence
+from pipelines.services.doctor import Sentence, sentence, sentences
 from pipelines.services.leases import LEASE_S
 from pipelines.services.progress import keep_progress
 from pipelines.states import STAGE_ACTIVE, Outcome, StageStatus
@@ -94,7 +95,7 @@ def sync_now(stage_id: UUID) -> SyncResult:
 
 def open_attempts() -> QuerySet[Attempt]:
     return (
-        Attempt.objects.select_related("stage", "host")
+        Attempt.objects.select_related("stage__job__stream", "host")
         .filter(outcome="", stage__status__in=STAGE_ACTIVE, host__isnull=False)
         .order_by("created_at")
     )
@@ -128,16 +129,33 @@ def _observe_runners(host: Host, attempts: list[Attempt]) -> bool:
         reach.lost(host, error)
         return _give_up(host, attempts)
     ended = reach.found(host)
-    for attempt, probe in zip(attempts, probes, strict=True):
-        try:
-            ended |= _settle(attempt, probe, transport)
-        except Unreachable as error:
-            reach.lost(host, error)
-            return ended
-        except Exception:
-            # One broken run must not keep the others of its host from being seen.
-            logger.exception("Observing %s failed", attempt.folder)
+    read: list[tuple[Attempt, dict[str, Any]]] = []
+    try:
+        # First what is new of all, then what the doctor makes of it: that is asked once for a host.
+        for attempt, probe in zip(attempts, probes, strict=True):
+            with _by_itself(attempt):
+                _look(attempt, probe, transport)
+                read.append((attempt, probe))
+        for stream_id in behind([attempt.stage_id for attempt, _probe in read]):
+            refresh(stream_id)
+        judged = sentences([attempt for attempt, _probe in read])
+        for attempt, probe in read:
+            with _by_itself(attempt):
+                ended |= _settle(attempt, probe, transport, judged.get(attempt.pk))
+    except Unreachable as error:
+        reach.lost(host, error)
     return ended
+
+
+@contextmanager
+def _by_itself(attempt: Attempt) -> Iterator[None]:
+    """One broken run must not keep the others of its host from being seen."""
+    try:
+        yield
+    except Unreachable:
+        raise
+    except Exception:
+        logger.exception("Observing %s failed", attempt.folder)
 
 
 def _give_up(host: Host, attempts: list[Attempt]) -> bool:
@@ -161,16 +179,20 @@ def _give_up(host: Host, attempts: list[Attempt]) -> bool:
     return bool(attempts)
 
 
-def _settle(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bool:
+def _look(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> None:
+    """Take in what is new of one attempt."""
+    if probe.get("process") is None and not probe.get("runner_alive"):
+        return
+    _read(attempt, transport)
+    if runner_kind(attempt.stage.kind).has_stream:
+        stall.look(attempt, transport)
+    else:
+        keep_progress(attempt, probe)
+
+
+def _settle(attempt: Attempt, probe: dict[str, Any], transport: Transport, judged: Sentence | None) -> bool:
     """Carry out what `decide` says about one attempt; True when it ended."""
     stage = attempt.stage
-    if probe.get("process") is not None or probe.get("runner_alive"):
-        _read(attempt, transport)
-        if runner_kind(stage.kind).has_stream:
-            stall.look(attempt, transport)
-        else:
-            keep_progress(attempt, probe)
-    judged = sentence(attempt)
     if judged is not None and judged.again and stage.status == StageStatus.RUNNING and probe.get("exit") is None:
         return _given_up(attempt, probe, transport, judged.reason)
     decision = decide(StageStatus(stage.status), _seen(attempt, probe, condemned=judged is not None and judged.stop))
@@ -204,6 +226,12 @@ def _read(attempt: Attempt, transport: Transport) -> None:
         raise  # it passes, and the next look reads on
     except Exception:
         logger.exception("Reading %s failed", attempt.folder)
+
+
+def _read_out(attempt: Attempt, transport: Transport) -> None:
+    """Take in all that an attempt left: no look follows."""
+    _read(attempt, transport)
+    refresh(attempt.stage_id)
 
 
 def _judge(attempt: Attempt, exit_info: dict[str, Any], transport: Transport) -> Verdict:
@@ -328,7 +356,7 @@ def _given_up(attempt: Attempt, probe: dict[str, Any], transport: Transport, rea
 def _over_without_exit(
     attempt: Attempt, probe: dict[str, Any], transport: Transport, reason: str, *, lost: bool
 ) -> bool:
-    _read(attempt, transport)
+    _read_out(attempt, transport)
     judged = _judge(attempt, {"code": None, "signal": 9}, transport)
     final = attempt.reason or _final_reason(attempt)
     verdict = Verdict(False, final or reason, retryable=not final, result=judged.result)
@@ -346,7 +374,7 @@ def _final_reason(attempt: Attempt) -> str:
 
 def _finished(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bool:
     # Once more after the exit record was there: what is read now is all there will ever be.
-    _read(attempt, transport)
+    _read_out(attempt, transport)
     verdict = _judge(attempt, probe["exit"], transport)
     final = _final_reason(attempt)
     if verdict.complete and not final:

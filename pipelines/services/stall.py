@@ -27,6 +27,10 @@ def look(attempt: Attempt, transport: Transport) -> None:
     """Find out whether a run stands still, once each time it does. Raises Unreachable."""
     if attempt.stage.status != StageStatus.RUNNING or attempt.host is None:
         return
+    job = getattr(attempt.stage, "job", None)
+    known = None if job is None else job.stream.updated_at
+    if known is not None and clock.age_s(known) <= settings.STALL_AFTER_S:
+        return  # what this look has read makes it younger still
     diagnosis = Diagnosis.objects.select_related("stream").filter(stream_id=attempt.stage_id).first()
     if diagnosis is None or diagnosis.attempt != attempt.number or diagnosis.stream.updated_at is None:
         return

@@ -187,7 +187,7 @@ class Run:
         Job.objects.create(
             id=self.id,
             stage=stage,
-            stream=Stream.objects.create(id=self.id, project=project),
+            stream=Stream.objects.create(id=self.id, project=project, algorithm=revision.recipe.algorithm),
             project=project,
             name="bench",
             recipe_revision=revision,

@@ -77,6 +77,7 @@ def test_axes_scales_and_smoothing_are_remembered(page: Page, run: world.Run) ->
         page.get_by_role("button", name="Time", exact=True).click()
     page.get_by_role("button", name="Log", exact=True).click()
     page.get_by_label("Smoothing").fill("0.6")
+    page.locator("summary", has_text="Choose").click()
     page.get_by_role("group", name="Columns").get_by_role("button", name="1").click()
     kept(smoothing=0.6, scale="log", axis="time", columns=1)
     page.reload()

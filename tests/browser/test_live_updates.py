@@ -32,6 +32,8 @@ def rows_of(page: Page) -> list[str]:
     details = page.locator("metric-chart[name='train/loss'] details")
     if details.get_attribute("open") is None:
         details.locator("summary").click()
+    # The rows are made when the browser says that it has opened.
+    expect(details.locator("tbody th").first).to_be_visible()
     return details.locator("tbody th").all_text_contents()
 
 

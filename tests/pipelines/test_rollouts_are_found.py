@@ -20,6 +20,7 @@ from platform_runtime.contract import Command
 
 from . import builders
 from .conftest import Hands, ScriptKind
+from .watched import give_job
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -44,7 +45,6 @@ class ByReward(ScriptKind):
     has_stream = True
 
     def prepare(self, stage: Stage, params: dict[str, Any], attempt: Attempt, transport: Transport) -> Command:
-        Stream.objects.get_or_create(id=stage.id, defaults={"project": stage.pipeline.project})
         open_segment(stage.id, attempt=attempt.number, path=run_folder(attempt).metrics)
         return super().prepare(stage, params, attempt, transport)
 
@@ -59,6 +59,7 @@ def script(hands: Hands, code: str, **fields: Any) -> Stage:
     pipeline = builders.pipeline(builders.PipelineStatus.PENDING)
     stage = hands.script(WRITE + code, of=pipeline, **fields)
     Stage.objects.filter(pk=stage.pk).update(kind=ByReward.name)
+    give_job(stage)
     hands.begin(pipeline)
     stage.refresh_from_db()
     return stage

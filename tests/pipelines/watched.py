@@ -4,7 +4,6 @@ from typing import Any
 
 from environments.transports import Transport
 from monitoring.models import Stream
-from monitoring.services.diagnose import refresh
 from monitoring.services.sync import open_segment, sync_stream
 from pipelines.folders import run_folder
 from pipelines.kinds import registry
@@ -37,7 +36,6 @@ class WatchedKind(ScriptKind):
 
     def observe(self, stage: Stage, attempt: Attempt, transport: Transport) -> None:
         sync_stream(stage.id, transport)
-        refresh(stage.id)
 
 
 registry.register(WatchedKind())
@@ -47,14 +45,19 @@ def watched(hands: Hands, script: str, *, policy: str = "stop", algorithm: str =
     """A queued stage of a running pipeline, with job and stream."""
     stage = hands.script("", **fields)
     Stage.objects.filter(pk=stage.pk).update(kind="watched", params={"script": script, "grace": 1.0})
+    give_job(stage, policy=policy, algorithm=algorithm)
+    stage.refresh_from_db()
+    return stage
+
+
+def give_job(stage: Stage, *, policy: str = "stop", algorithm: str = "grpo") -> Job:
+    """Make a training of a stage: its job and stream."""
     project = builders.project()
     recipe, _ = Recipe.objects.update_or_create(
         slug="watched", defaults={"project": project, "name": "Watched", "algorithm": algorithm, "on_critical": policy}
     )
     revision, _ = RecipeRevision.objects.get_or_create(recipe=recipe, number=1, defaults={"base_model": "m"})
     stream = Stream.objects.create(id=stage.id, project=project, algorithm=algorithm, trainer="verl")
-    Job.objects.create(
+    return Job.objects.create(
         id=stage.id, stage=stage, stream=stream, project=project, name="Watched", recipe_revision=revision
     )
-    stage.refresh_from_db()
-    return stage

@@ -153,6 +153,9 @@ class Verl:
             return {"taken": True, "fits": None, "why": why}
         if why is not None:
             return {"taken": False, "fits": None, "why": why}
+        if field in owner._mutable_fields and not self._knows(f"{above}.{field}".lstrip(".")):
+            # The class has it, but verl itself writes it: what a recipe says there would count for nothing.
+            return {"taken": False, "fits": None, "why": f"{owner.__name__} writes {field}"}
         why = f"{owner.__name__}.{field}: {hints_of(owner).get(field)}"
         if field == key[len(above) :].lstrip("."):
             # What the tree leaves out has the class's own default.

@@ -87,6 +87,7 @@ def test_a_recipe_that_says_nothing_learns_slowly():
         ({"loss_type": ["exo_pair"]}, "label_smoothing", "0.001"),
         ({"sync_ref_model": True, "model__use_peft": True}, "sync_ref_model", "false"),
         ({"save_steps": 0}, "save_steps", "500"),
+        ({"save_steps": 9.5}, "save_steps", "9"),
         ({"max_steps": 0}, "max_steps", "-1"),
         ({"push_to_hub": True}, "push_to_hub", None),
         ({"learning_rat": 1e-4}, "learning_rat", "learning_rate"),

@@ -48,8 +48,31 @@ def test_other_data_are_refused(kind):
         ({f"{ACTOR}.ppo_micro_batch_size_per_gpu": 64}, f"{ACTOR}.ppo_micro_batch_size_per_gpu", "32"),
         ({f"{ACTOR}.ppo_micro_batch_size_per_gpu": 5}, f"{ACTOR}.ppo_micro_batch_size_per_gpu", "4"),
         ({f"{ACTOR}.ppo_micro_batch_size_per_gpu": None}, f"{ACTOR}.ppo_micro_batch_size_per_gpu", "8"),
+        ({f"{ROLLOUT}.log_prob_micro_batch_size": 8}, f"{ROLLOUT}.log_prob_micro_batch_size", "null"),
+        ({f"{ACTOR}.ppo_micro_batch_size": 8}, f"{ACTOR}.ppo_micro_batch_size", "null"),
         ({f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu": 24}, f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu", "16"),
         ({f"{ACTOR}.use_kl_loss": True}, f"{REF}.log_prob_micro_batch_size_per_gpu", "8"),
+        ({f"{ROLLOUT}.expert_parallel_size": 3}, f"{ROLLOUT}.expert_parallel_size", "1"),
+        (
+            {f"{ROLLOUT}.val_kwargs.do_sample": True, f"{ROLLOUT}.temperature": 0},
+            f"{ROLLOUT}.val_kwargs.do_sample",
+            "false",
+        ),
+        (
+            {f"{ROLLOUT}.name": "vllm", f"{ROLLOUT}.pipeline_model_parallel_size": 2},
+            f"{ROLLOUT}.pipeline_model_parallel_size",
+            "1",
+        ),
+        (
+            {f"{ROLLOUT}.name": "vllm", "actor_rollout_ref.model.lora_rank": 600},
+            "actor_rollout_ref.model.lora_rank",
+            "512",
+        ),
+        (
+            {f"{ACTOR}.ulysses_sequence_parallel_size": 2, "actor_rollout_ref.model.use_remove_padding": False},
+            "actor_rollout_ref.model.use_remove_padding",
+            "true",
+        ),
         ({f"{ROLLOUT}.max_model_len": 100}, f"{ROLLOUT}.max_model_len", "144"),
         (
             {f"{ACTOR}.use_dynamic_bsz": True, f"{ACTOR}.ppo_max_token_len_per_gpu": 100},

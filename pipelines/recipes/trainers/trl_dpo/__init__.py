@@ -65,6 +65,12 @@ class TrlDpo(Trainer):
             yield Problem("fp16", gettext_noop("Only one of bf16 and fp16 can be used."), suggestion="false")
         if settings["save_strategy"] == "steps" and not settings["save_steps"]:
             yield Problem("save_steps", gettext_noop("Cannot be 0: choose another save_strategy."), suggestion="500")
+        if settings["save_steps"] > 1 and settings["save_steps"] != int(settings["save_steps"]):
+            yield Problem(
+                "save_steps",
+                gettext_noop("Above 1 it counts steps, and is a whole number; below 1 it is a share of the run."),
+                suggestion=str(int(settings["save_steps"])),
+            )
         if settings["max_steps"] < 0 and not settings["num_train_epochs"]:
             yield Problem("num_train_epochs", gettext_noop("Cannot be 0 where max_steps is not given."), suggestion="1")
         if dataset is not None and not self.steps(settings, dataset.rows, processes).per_epoch:

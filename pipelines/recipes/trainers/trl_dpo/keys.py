@@ -182,6 +182,7 @@ AT_LEAST: Final[Mapping[str, int | float]] = {
     "weight_decay": 0.0,
     "max_grad_norm": 0.0,
     "dataloader_num_workers": 0,
+    "torch_empty_cache_steps": 1,
     "ddp_timeout": 1,
     "save_steps": 0.0,
     "save_total_limit": 1,

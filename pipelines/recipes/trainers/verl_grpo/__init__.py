@@ -14,7 +14,7 @@ from pipelines.recipes.spec import VERL, DatasetRef, Json, Leaf, Place, Problem,
 from pipelines.recipes.trainers.base import Rules, Steps, Trainer
 from platform_runtime import rewards, rollouts
 
-from . import fields, ownership, ranges, steps
+from . import fields, ownership, parallel, ranges, steps
 
 GRPO: Final = "grpo"
 
@@ -146,7 +146,7 @@ class VerlGrpo(Trainer):
         return steps.steps(settings, rows, processes)
 
     def fewest(self, settings: Mapping[str, Any]) -> int:
-        return steps.fewest(settings)
+        return parallel.fewest(settings)
 
     def saves_checkpoint(self, settings: Mapping[str, Any]) -> bool:
         return steps.saves_checkpoint(settings)

@@ -87,6 +87,7 @@ AT_LEAST: Final[Mapping[str, int | float]] = {
     f"{_ACTOR}.optim.min_lr_ratio": 0.0,
     f"{_REF}.log_prob_micro_batch_size_per_gpu": 1,
     f"{_ROLLOUT}.n": 1,
+    f"{_ROLLOUT}.trace.max_samples_per_step_per_worker": 0,
     f"{_ROLLOUT}.temperature": 0.0,
     f"{_ROLLOUT}.top_p": 0.0,
     f"{_ROLLOUT}.log_prob_micro_batch_size_per_gpu": 1,

@@ -1,6 +1,5 @@
 """How many steps a run of verl's PPO trainer (verl/trainer/ppo/v1/trainer_base.py) has, and what people trip over."""
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -9,7 +8,7 @@ from pipelines.recipes.trainers.base import Steps
 from pipelines.recipes.trainers.verl_sft.steps import enough_data
 from platform_runtime import rewards
 
-from . import ranges
+from . import parallel, ranges
 
 USUAL_MICRO: Final = 8
 """Answers that a GPU takes at once, where nothing is said: more of them need more memory than most have."""
@@ -38,16 +37,6 @@ def uses_reference(settings: Mapping[str, Any]) -> bool:
     return bool(settings["algorithm.use_kl_in_reward"] or settings[f"{_ACTOR}.use_kl_loss"])
 
 
-def fewest(settings: Mapping[str, Any]) -> int:
-    """A copy of the model that answers, and a row that is learned from, each need their group of GPUs."""
-    return math.lcm(_replica(settings), settings[f"{_ACTOR}.ulysses_sequence_parallel_size"])
-
-
-def _replica(settings: Mapping[str, Any]) -> int:
-    sizes = [settings[f"{_ROLLOUT}.{kind}_parallel_size"] for kind in ("tensor_model", "data", "pipeline_model")]
-    return math.prod(sizes)
-
-
 def problems(settings: Mapping[str, Any], dataset: DatasetRef | None, processes: int) -> Iterator[Problem]:
     """Errors that arise from several keys together."""
     if settings["algorithm.adv_estimator"] in ranges.IN_GROUPS and settings[f"{_ROLLOUT}.n"] < 2:
@@ -57,7 +46,8 @@ def problems(settings: Mapping[str, Any], dataset: DatasetRef | None, processes:
             {"estimator": settings["algorithm.adv_estimator"]},
             suggestion="8",
         )
-    yield from _parallel(settings, processes)
+    yield from parallel.problems(settings, processes)
+    yield from _validation(settings)
     yield from _batches(settings, processes)
     yield from _lengths(settings)
     yield from _rewards(settings)
@@ -100,25 +90,6 @@ def warnings(settings: Mapping[str, Any]) -> Iterator[Problem]:
         )
 
 
-def _parallel(settings: Mapping[str, Any], processes: int) -> Iterator[Problem]:
-    replica = _replica(settings)
-    if processes % replica:
-        yield Problem(
-            f"{_ROLLOUT}.tensor_model_parallel_size",
-            gettext_noop("%(gpus)d GPUs cannot be shared out in groups of %(size)d."),
-            {"gpus": processes, "size": replica},
-            suggestion="1",
-        )
-    sequence = settings[f"{_ACTOR}.ulysses_sequence_parallel_size"]
-    if processes % sequence:
-        yield Problem(
-            f"{_ACTOR}.ulysses_sequence_parallel_size",
-            gettext_noop("%(gpus)d GPUs cannot be shared out in groups of %(size)d."),
-            {"gpus": processes, "size": sequence},
-            suggestion="1",
-        )
-
-
 def _batches(settings: Mapping[str, Any], processes: int) -> Iterator[Problem]:
     """A step's prompts, `n` answers each, are learned from in mini batches, of which a GPU takes micro batches
     (verl/trainer/ppo/v1/trainer_base.py, verl/workers/engine/utils.py)."""
@@ -151,6 +122,14 @@ def _batches(settings: Mapping[str, Any], processes: int) -> Iterator[Problem]:
     if uses_reference(settings):
         wanted.append((f"{_REF}.log_prob_micro_batch_size_per_gpu", batch))
     for key, prompts in wanted:
+        old = key.removesuffix("_per_gpu")
+        if settings[old] is not None:
+            yield Problem(
+                old,
+                gettext_noop("verl takes this older setting or %(key)s, not both: leave this one out."),
+                {"key": key},
+                suggestion="null",
+            )
         share = prompts * answers // shards
         micro = settings[key]
         if micro is None or share % micro:
@@ -167,6 +146,17 @@ def _batches(settings: Mapping[str, Any], processes: int) -> Iterator[Problem]:
 def _divisor(share: int, wanted: int) -> int:
     """The largest that is not larger than what was wanted."""
     return next((size for size in range(min(share, wanted), 0, -1) if share % size == 0), 1)
+
+
+def _validation(settings: Mapping[str, Any]) -> Iterator[Problem]:
+    """verl/utils/config.py checks it, whether a run validates or not."""
+    if settings[f"{_ROLLOUT}.val_kwargs.do_sample"] and settings[f"{_ROLLOUT}.temperature"] <= 0:
+        yield Problem(
+            f"{_ROLLOUT}.val_kwargs.do_sample",
+            gettext_noop("It draws answers by chance, and %(key)s is 0."),
+            {"key": f"{_ROLLOUT}.temperature"},
+            suggestion="false",
+        )
 
 
 def _lengths(settings: Mapping[str, Any]) -> Iterator[Problem]:

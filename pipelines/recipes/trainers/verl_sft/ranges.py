@@ -6,7 +6,13 @@ from typing import Final
 SAVE_PARTS: Final = ("model", "optimizer", "extra", "hf_model")
 EVERY_EPOCH: Final = "after_each_epoch"
 
+_PROFILER: Final = "profiler.tool_config"
+"""verl/utils/profiler/config.py asserts what these may be, whether a run is profiled or not."""
+
 WORDS: Final[Mapping[str, tuple[str, ...]]] = {
+    f"{_PROFILER}.npu.contents": ("npu", "cpu", "memory", "shapes", "module", "stack"),
+    f"{_PROFILER}.npu.level": ("level_none", "level0", "level1", "level2"),
+    f"{_PROFILER}.torch.contents": ("cuda", "cpu", "memory", "shapes", "stack"),
     # verl/trainer/sft_trainer.py
     "trainer.save_freq": (EVERY_EPOCH,),
     # verl/utils/dataset/multiturn_sft_dataset.py asserts both.
@@ -23,6 +29,19 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
 """key -> the texts it (or each of its list's items) may be."""
 
 AT_LEAST: Final[Mapping[str, int | float]] = {
+    **dict.fromkeys(
+        (f"{_PROFILER}.{tool}.profile_token_{end}" for tool in ("npu", "torch") for end in ("start", "end")), 0
+    ),
+    **dict.fromkeys(
+        (f"{_PROFILER}.torch.schedule.{name}" for name in ("skip_first", "wait", "warmup", "active", "repeat")), 0
+    ),
+    **dict.fromkeys(
+        (
+            f"{_PROFILER}.torch_memory.{name}"
+            for name in ("trace_alloc_max_entries", "stack_depth", "memory_snapshot_num_steps")
+        ),
+        1,
+    ),
     "data.train_batch_size": 1,
     "data.micro_batch_size_per_gpu": 1,
     "data.max_token_len_per_gpu": 1,
