@@ -12,9 +12,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from monitoring import finding_selectors, selectors
+from monitoring.diagnostics.learning import Origin
 from monitoring.models import Stream
 from monitoring.services import checkups
-from monitoring.thresholds import Origin, thresholds_of
+from monitoring.thresholds import thresholds_of
 from monitoring.told import Told
 from platform_site.common.api.filters import refuse_unknown
 from platform_site.common.api.views import ApiView

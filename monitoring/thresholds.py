@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from typing import Any
 
 from django.conf import settings
@@ -10,17 +9,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from monitoring.diagnostics.engine import Limits
-from monitoring.diagnostics.learning import LEAST_RUNS, Learnt, merged
+from monitoring.diagnostics.learning import LEAST_RUNS, Learnt, Origin, merged
 from monitoring.diagnostics.rules import RULES, rules_for
 from monitoring.models import Stream
-
-
-class Origin(StrEnum):
-    """Where a threshold comes from: the rule itself, the settings, or healthy runs."""
-
-    DEFAULT = "default"
-    SETTINGS = "settings"
-    LEARNT = "learnt"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ import django_stubs_ext
 from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
+from monitoring.diagnostics.core import Severity
+from monitoring.diagnostics.learning import Origin
 from pipelines.states import PipelineStatus, StageStatus
 from platform_site import environ
 
@@ -247,6 +249,8 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "ENUM_NAME_OVERRIDES": {
         "StageStatus": [(status.value, status.value) for status in StageStatus],
+        "Severity": [(severity.word, severity.word) for severity in Severity],
+        "ThresholdOrigin": [(origin.value, origin.value) for origin in Origin],
         "PipelineStatus": [(status.value, status.value) for status in PipelineStatus],
     },
 }

@@ -7,6 +7,7 @@ deviations beyond the median of those: median and MAD, so that one odd run among
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from .core import Learns, Mark, Rule, Sample
@@ -24,6 +25,14 @@ _HIGH: Final = 1e9
 
 Reach = Mapping[str, float]
 """Rule -> how far its figure went in a run: the largest, or the smallest for a rule that looks for what is low."""
+
+
+class Origin(StrEnum):
+    """Where a threshold comes from: the rule itself, the settings, or healthy runs."""
+
+    DEFAULT = "default"
+    SETTINGS = "settings"
+    LEARNT = "learnt"
 
 
 @dataclass(frozen=True)

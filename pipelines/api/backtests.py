@@ -32,7 +32,7 @@ class NewBacktest(StrictSerializer):
     )
     learnt = serializers.BooleanField(required=False, help_text="With learnt thresholds, as each run would have had.")
     least = serializers.ChoiceField(choices=SEVERITIES, required=False, help_text="Alarms count from here on.")
-    algorithm = serializers.ChoiceField(choices=Recipe.Algorithm.values, required=False)
+    algorithm = serializers.ChoiceField(choices=Recipe.Algorithm.choices, required=False)
     recipe = serializers.CharField(max_length=63, required=False)
     jobs = serializers.ListField(
         child=serializers.UUIDField(), required=False, max_length=backtests.MOST_RUNS, help_text="Without them, all."
