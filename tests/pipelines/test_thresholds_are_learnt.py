@@ -1,17 +1,26 @@
 """Healthy runs of the same algorithm and base model set the thresholds of the next one, from when it begins."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pytest_django import Settings
 
+from environments.models import Host
+from environments.transports import for_host
 from monitoring.models import Finding, Stream
 from monitoring.thresholds import limits_for
-from pipelines.models import Job
+from pipelines.kinds.train_model import TrainModel
+from pipelines.models import Job, Stage
+from pipelines.services import builtin, dispatch
+from pipelines.services.create import PipelineSpec, StageSpec, create_pipeline
 from pipelines.services.learn import keep_learnt, learn_from, learnt_for, send_unread
 from pipelines.states import StageStatus
+from platform_runtime.contract import ENV_KL_THRESHOLD
 
+from . import builders
+from .conftest import Hands
 from .past_runs import learnt_runs, past_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -58,6 +67,22 @@ def test_a_run_that_somebody_answered_teaches_nothing(tmp_path: Path, next_run: 
     assert learnt_for(next_run)[0] == 5
     Job.objects.filter(pk=next_run.pk).update(incident=Finding.objects.filter(rule="kl_explosion")[0])
     assert learnt_for(next_run)[0] == 4
+
+
+def test_a_training_is_started_with_what_was_learnt_and_its_next_attempt_as_well(tmp_path: Path, hands: Hands) -> None:
+    builtin.install()
+    Host.objects.update(python=sys.executable)
+    learnt_runs(tmp_path, 5, STEADY, base_model="builtin:tiny-llama")
+    stages = [StageSpec("train", "train_model", {"recipe": "tiny-grpo"})]
+    pipeline = create_pipeline(user=builders.person(), spec=PipelineSpec("p", stages), start=True)
+    stage = Stage.objects.get(pipeline=pipeline)
+    dispatch.dispatch()
+    for _attempt in range(2):
+        stage.refresh_from_db()
+        command = TrainModel().prepare(stage, stage.params, hands.attempt(stage), for_host(hands.host))
+        assert float(command.env[ENV_KL_THRESHOLD]) == pytest.approx(0.42)
+        assert Stream.objects.get(pk=stage.pk).learnt["runs"] == 5
+        learnt_runs(tmp_path, 5, {KL: [0.8] * 20}, base_model="builtin:tiny-llama")
 
 
 def test_what_is_learnt_later_changes_nothing_of_a_run_that_has_begun(tmp_path: Path, next_run: Job) -> None:
