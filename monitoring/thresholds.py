@@ -96,6 +96,6 @@ def learnt_of(stream: Stream) -> Mapping[str, Learnt]:
     return {rule: Learnt(**found) for rule, found in (stream.learnt or {}).get("rules", {}).items()}
 
 
-def kept(runs: int, learnt: Mapping[str, Learnt]) -> dict[str, Any]:
-    """As a stream keeps them; `runs` are the healthy ones that there were."""
+def kept(runs: int | None, learnt: Mapping[str, Learnt]) -> dict[str, Any]:
+    """As a stream keeps them; `runs` are the healthy ones that there were, None where nobody asked."""
     return {"runs": runs, "rules": {rule: asdict(found) for rule, found in learnt.items()}}

@@ -81,6 +81,6 @@ def learnt_for(job: Job, before: datetime | None = None) -> tuple[int, dict[str,
 
 def keep_learnt(job: Job) -> None:
     """Fix the thresholds that a run goes by, when it begins; its later attempts go by the same."""
-    runs, found = learnt_for(job) if settings.LEARN_THRESHOLDS else (0, {})
+    runs, found = learnt_for(job) if settings.LEARN_THRESHOLDS else (None, {})
     Stream.objects.filter(pk=job.stream_id, learnt__isnull=True).update(learnt=kept(runs, found))
     job.stream.refresh_from_db(fields=["learnt"])

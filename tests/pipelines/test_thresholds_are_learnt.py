@@ -10,7 +10,7 @@ from pytest_django import Settings
 from environments.models import Host
 from environments.transports import for_host
 from monitoring.models import Finding, Stream
-from monitoring.thresholds import limits_for
+from monitoring.thresholds import limits_for, source_of
 from pipelines.kinds.train_model import TrainModel
 from pipelines.models import Job, Stage
 from pipelines.services import builtin, dispatch
@@ -102,6 +102,7 @@ def test_it_can_be_switched_off(tmp_path: Path, next_run: Job, settings: Setting
     learnt_runs(tmp_path, 5, STEADY)
     settings.LEARN_THRESHOLDS = False
     assert threshold(next_run) == 1.0
+    assert source_of("kl_explosion", next_run.stream).text == "The threshold is the rule's own."
 
 
 def test_each_healthy_run_is_read_once_after_it_ended(tmp_path: Path, sent: Callable[[], list[str]]) -> None:
