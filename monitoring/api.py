@@ -14,7 +14,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from monitoring import clip, export, selectors
+from monitoring import clip, export, selectors, unread
 from monitoring.key_metrics import SOURCES
 from monitoring.models import Segment, Stream
 from monitoring.store.lines import MAX_STEP
@@ -100,6 +100,15 @@ _ANOMALIES: Final = _page_of(
         "time": {"type": "number", "nullable": True},
         "type": {"type": "string"},
         "message": {"type": "string"},
+    }
+)
+_BAD_LINES: Final = _page_of(
+    {
+        "attempt": {"type": "integer"},
+        "generation": {"type": "integer", "description": "Grows when the file was replaced or cut."},
+        "offset": {"type": "integer", "description": "Of the line's first byte in the file."},
+        "reason": {"type": "string"},
+        "excerpt": {"type": "string", "description": "How the line begins."},
     }
 )
 _KEY_FIELDS: Final = ("name", "source", "last", "last_step", "low", "low_step", "high", "high_step")
@@ -302,6 +311,39 @@ class Anomalies(_StreamView):
         )
 
 
+class BadLines(_StreamView):
+    @extend_schema(
+        operation_id="monitoring_metrics_bad_lines",
+        description="`count` is that of all; the first hundred of each attempt are kept.",
+        parameters=[_parameter("limit", "Rows of one page."), _parameter("offset", "Rows before it.")],
+        responses={200: _BAD_LINES},
+    )
+    def get(self, request: Request, job: UUID) -> Response:
+        refuse_unknown(request.query_params, {"limit", "offset", "format"})
+        limit = min(whole_number(request, "limit", DEFAULT_LIMIT, low=1), MAX_LIMIT)
+        offset = whole_number(request, "offset", 0, high=MOST_OFFSET)
+        _, segments = self.stream(request, job)
+        count, found = selectors.bad_lines(segments, limit=limit + 1, skip=offset)
+        more, before = len(found) > limit, offset > 0
+        return Response(
+            {
+                "count": count,
+                "next": _with_query(request, offset=offset + limit) if more else None,
+                "previous": _with_query(request, offset=max(0, offset - limit)) if before else None,
+                "results": [
+                    {
+                        "attempt": line.segment.attempt,
+                        "generation": line.generation,
+                        "offset": line.offset,
+                        "reason": unread.reason(line),
+                        "excerpt": line.excerpt,
+                    }
+                    for line in found[:limit]
+                ],
+            }
+        )
+
+
 async def _sent(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     """Asynchronous, because the server would read a plain iterator to its end before it sends anything."""
 
@@ -372,6 +414,7 @@ urlpatterns = [
     path("monitoring/<uuid:job>/metrics/", Metrics.as_view(), name="monitoring-metrics"),
     path("monitoring/<uuid:job>/metrics/rows/", Rows.as_view(), name="monitoring-metrics-rows"),
     path("monitoring/<uuid:job>/metrics/export/", Export.as_view(), name="monitoring-metrics-export"),
+    path("monitoring/<uuid:job>/metrics/bad-lines/", BadLines.as_view(), name="monitoring-metrics-bad-lines"),
     path("monitoring/key-metrics/", KeyMetrics.as_view(), name="monitoring-key-metrics"),
     path("monitoring/<uuid:job>/metrics/anomalies/", Anomalies.as_view(), name="monitoring-metrics-anomalies"),
 ]

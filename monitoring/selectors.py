@@ -10,7 +10,7 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db.models import F, QuerySet
 
 from monitoring import clip
-from monitoring.models import KeyMetric, Segment, Stream
+from monitoring.models import BadLine, KeyMetric, Segment, Stream
 from monitoring.store import block, buckets, tables
 from monitoring.store.buckets import Buckets
 from monitoring.store.lines import Value
@@ -153,6 +153,13 @@ def iterate_rows(
     found = segments(found) if isinstance(found, UUID) else found
     parts = clip.within(parts_of(found, attempt), start_step, end_step)
     return tables.rows([Range(*part) for part in parts], names)
+
+
+def bad_lines(found: Sequence[Segment], *, limit: int, skip: int = 0) -> tuple[int, list[BadLine]]:
+    """How many lines of these segments could not be used, and those that were kept, in the order of the files."""
+    kept = BadLine.objects.filter(segment__in=found).select_related("segment")
+    page = kept.order_by("segment__attempt", "generation", "offset")[skip : skip + limit]
+    return sum(segment.bad_lines for segment in found), list(page)
 
 
 def anomalies(

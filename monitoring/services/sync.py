@@ -24,6 +24,7 @@ from monitoring.readers.metrics import MetricsFile, NotAFile, Replaced
 from monitoring.services import diagnose, key_metrics
 from monitoring.store import lines, writing
 from monitoring.store.writing import Shelf
+from monitoring.unread import BAD_LINES
 from platform_site.common import live
 
 logger = logging.getLogger(__name__)
@@ -197,12 +198,13 @@ def _commit(
             raise _Overtaken
         if parsed.bad:
             _keep_bad(segment.pk, after.generation, parsed.bad)
-        if not steps and not parsed.dropped:
+        if not steps and not parsed.dropped and not parsed.bad:
             _put(segment, before, after)
             return 0, stream
         version = stream.version + 1
         names, refused = lines.admit(steps, stream.names)
-        warnings = _with_warnings(stream.warnings, refused, parsed.dropped)
+        bad_lines = sum(one.bad_lines for one in every) + len(parsed.bad)
+        warnings = _with_warnings(stream.warnings, refused, parsed.dropped, bad_lines)
         written = writing.write(writing.shelf_of(segment), steps, version)
         if not written.changed and warnings == stream.warnings:
             _put(segment, before, after)
@@ -214,8 +216,9 @@ def _commit(
             "version": version,
             "names": names,
             "warnings": warnings,
-            "updated_at": timezone.now(),
         }
+        if ordered:
+            changes["updated_at"] = timezone.now()
         if written.rebased is not None:
             changes["rebased_version"] = max(written.rebased, stream.rebased_version)
         if is_latest:
@@ -308,7 +311,9 @@ def _keep_bad(segment_id: int, generation: int, bad: list[lines.Bad]) -> None:
     )
 
 
-def _with_warnings(known: list[dict[str, Any]], refused: int, dropped: set[str]) -> list[dict[str, Any]]:
+def _with_warnings(
+    known: list[dict[str, Any]], refused: int, dropped: set[str], bad_lines: int
+) -> list[dict[str, Any]]:
     """At most one warning of each kind, with what it was last seen for."""
     by_code = {warning["code"]: warning for warning in known}
     if refused:
@@ -316,6 +321,8 @@ def _with_warnings(known: list[dict[str, Any]], refused: int, dropped: set[str])
     if dropped:
         seen = {*by_code.get("not_a_metric", {}).get("names", []), *dropped}
         by_code["not_a_metric"] = {"code": "not_a_metric", "names": sorted(seen)[:20]}
+    if bad_lines:
+        by_code[BAD_LINES] = {"code": BAD_LINES, "count": bad_lines}
     return list(by_code.values())
 
 

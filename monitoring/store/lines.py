@@ -13,6 +13,13 @@ from typing import Any, Final
 
 import orjson
 
+
+def gettext_noop(text: str) -> str:
+    """Marks a sentence for the message catalogue. The layers that know a language translate it."""
+    return text
+
+
+NOT_JSON: Final = gettext_noop("not JSON")
 MAX_LINE: Final = 1 << 20
 """Bytes, without the newline. A step of 10,000 metrics is about 400 KB."""
 MAX_NAME: Final = 200
@@ -113,16 +120,16 @@ def parse_line(line: bytes, dropped: set[str]) -> Step:
     """Raises Unusable. Metrics that are none are left out and named in `dropped`."""
     body = _load(line)
     if not isinstance(body, dict):
-        raise Unusable("not a JSON object")
+        raise Unusable(gettext_noop("not a JSON object"))
     if body.get("v", 1) != 1:
-        raise Unusable("unknown version of the format")
+        raise Unusable(gettext_noop("unknown version of the format"))
     step, metrics, anomaly = body.get("step"), body.get("metrics"), body.get("anomaly")
     if type(step) is not int or not 0 <= step <= MAX_STEP:
-        raise Unusable("no valid step")
+        raise Unusable(gettext_noop("no valid step"))
     if metrics is None and anomaly is not None:
         metrics = {}
     if not isinstance(metrics, dict):
-        raise Unusable("no metrics")
+        raise Unusable(gettext_noop("no metrics"))
     values: dict[str, Value] = {}
     for name, raw in metrics.items():
         value = _value(raw)
@@ -183,11 +190,11 @@ def _load(line: bytes) -> Any:
     try:
         return json.loads(line.decode())
     except UnicodeDecodeError:
-        raise Unusable("not UTF-8") from None
+        raise Unusable(gettext_noop("not UTF-8")) from None
     except RecursionError:
-        raise Unusable("nested too deeply") from None
+        raise Unusable(gettext_noop("nested too deeply")) from None
     except ValueError as error:
-        raise Unusable(f"not JSON: {error}"[:200]) from None
+        raise Unusable(f"{NOT_JSON}: {error}"[:200]) from None
 
 
 def _is_name(name: str) -> bool:
@@ -236,4 +243,4 @@ def _excerpt(line: bytes) -> str:
 
 
 def _too_long(line: bytes, offset: int) -> Bad:
-    return Bad(offset, f"longer than {MAX_LINE} bytes", _excerpt(line))
+    return Bad(offset, gettext_noop("longer than 1 MiB"), _excerpt(line))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from environments.transports import Transport
+from monitoring.services.sync import SyncResult
 from pipelines.models import Attempt, Stage
 from platform_runtime.contract import Command
 from platform_site.common.models import User
@@ -78,8 +79,10 @@ class RunnerKind(StageKind):
         Raises PlatformError or TransportError with a message for people.
         """
 
-    def observe(self, stage: Stage, attempt: Attempt, transport: Transport) -> None:
-        """Read what is new of a live attempt; called on every look, and once more after its end."""
+    def observe(self, stage: Stage, attempt: Attempt, transport: Transport) -> SyncResult:
+        """Read what is new of a live attempt, and say what came of its metrics; called on every look, and once more
+        after its end."""
+        return SyncResult()
 
     @abstractmethod
     def judge(self, stage: Stage, attempt: Attempt, exit_info: dict[str, Any], transport: Transport) -> Verdict:

@@ -19,7 +19,7 @@ from monitoring.diagnostics.rules.log_error import RULE as LOG_ERROR
 from monitoring.models import Stream
 from monitoring.services.diagnose import keep_one
 from monitoring.services.rollouts import LAST_LOOK, index_rollouts
-from monitoring.services.sync import open_segment, sync_stream
+from monitoring.services.sync import SyncResult, open_segment, sync_stream
 from monitoring.services.system import sync_system
 from monitoring.thresholds import limits_for
 from pipelines.folders import models_folder, rollouts_folder, run_folder
@@ -176,16 +176,16 @@ class TrainModel(RunnerKind):
             stop_grace_s=STOP_GRACE_S,
         )
 
-    def observe(self, stage: Stage, attempt: Attempt, transport: Transport) -> None:
-        sync_stream(stage.id, transport)
+    def observe(self, stage: Stage, attempt: Attempt, transport: Transport) -> SyncResult:
+        found = sync_stream(stage.id, transport)
         sync_system(stage.id, attempt.number, run_folder(attempt).system, transport)
-        if stage.job.stream.algorithm not in ANSWER:
-            return
-        folder = rollouts_folder(attempt)
-        unread = index_rollouts(stage.id, attempt.number, folder, transport)
-        if unread and transport.stat(run_folder(attempt).exit) is not None:
-            # No look follows this one, so that it may take longer.
-            index_rollouts(stage.id, attempt.number, folder, transport, LAST_LOOK)
+        if stage.job.stream.algorithm in ANSWER:
+            folder = rollouts_folder(attempt)
+            unread = index_rollouts(stage.id, attempt.number, folder, transport)
+            if unread and transport.stat(run_folder(attempt).exit) is not None:
+                # No look follows this one, so that it may take longer.
+                index_rollouts(stage.id, attempt.number, folder, transport, LAST_LOOK)
+        return found
 
     def judge(self, stage: Stage, attempt: Attempt, exit_info: dict[str, Any], transport: Transport) -> Verdict:
         job = Job.objects.get(stage=stage)

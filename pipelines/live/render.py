@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from environments import training
 from environments.models import Host
+from monitoring import unread
 from monitoring.selectors import Feed
 from monitoring.system_selectors import machine_now
 from pipelines.machine_view import machine_view
@@ -77,6 +78,7 @@ def job_state(job_id: UUID, readers: Iterable[Reader], known: tuple[object, ...]
         stream.has_anomaly,
         stream.anomaly_message,
         stream.anomaly_step,
+        tuple(unread.warnings(stream.warnings)),
         bool(stage.host and stage.host.unreachable_since),
         job.final_step,
         job.health_score,

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_POST
 
-from monitoring import clip, system_selectors
+from monitoring import clip, system_selectors, unread
 from monitoring import selectors as monitoring
 from platform_site.common.errors import PlatformError
 from platform_site.common.pages import needs, visitor
@@ -27,6 +27,7 @@ from ..states import STAGE_TERMINAL
 
 ROWS: Final = 50
 MOST_COLUMNS: Final = 12
+BAD_LINES: Final = 100
 SPEEDS: Final = (0.1, 0.25, 0.5, 1, 2, 5, 10)
 LONGEST_STEP: Final = 15
 
@@ -97,6 +98,9 @@ def job_rows(request: HttpRequest, job_id: UUID) -> HttpResponse:
         "total": monitoring.total_steps(parts, segments),
         "next": found[ROWS].step if len(found) > ROWS else None,
         "previous": _page_before(before),
+        "warnings": unread.warnings(job.stream.warnings),
+        "bad_lines": [(line, unread.reason(line)) for line in monitoring.bad_lines(segments, limit=BAD_LINES)[1]],
+        "bad_lines_kept": BAD_LINES,
     }
     return render(request, "jobs/rows.html", context)
 

@@ -15,6 +15,7 @@ from django.utils.translation import gettext, ngettext
 from environments import training
 from environments.models import Host
 from monitoring import told
+from monitoring import unread as unread_of
 from pipelines import selectors
 from pipelines.gpu_selectors import gpu_hours_of, needed
 from pipelines.kinds import summary_of
@@ -55,6 +56,12 @@ def status_pill(status: str, label: str = "") -> SafeString:
 @register.filter
 def stat_label(name: str) -> str:
     return display.stat_label(name)
+
+
+@register.filter
+def unread(warnings: list[dict[str, Any]]) -> list[str]:
+    """What of a stream could not be used."""
+    return unread_of.warnings(warnings)
 
 
 @register.filter

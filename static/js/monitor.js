@@ -9,9 +9,6 @@ import { Series, seriesIn } from "./series.js";
 const { say, now, announce } = window.anneal;
 const POINTS = 1500;
 const COMPACT_AT = 6000;
-const KEYS = new Set([" ", "[", "]"]);
-const FIELDS = "input, select, textarea, [contenteditable]";
-const OWN_SPACE = `${FIELDS}, button, summary, a[href], [role=log]`;
 
 class Monitor {
   names = [];
@@ -346,7 +343,6 @@ class Monitor {
     section.addEventListener("chartzoom", ({ detail }) => { if (!this.player) this.zoom(detail); });
     this.find("reset-zoom").addEventListener("click", () => this.zoom(null));
     this.find("play").addEventListener("click", () => this.play());
-    document.addEventListener("keydown", (event) => this.key(event));
     addEventListener("points", ({ detail }) => {
       this.cursor = Math.max(this.cursor ?? 0, detail.cursor);
       // Without points it is the socket's beginning: what was logged between our reading and that is read again.
@@ -372,16 +368,6 @@ class Monitor {
     document.addEventListener("htmx:ws:close", ({ detail }) => { if (detail.reason === "closed") tell("reconnecting"); });
   }
 
-  key(event) {
-    const off = document.getElementById("keys-on")?.checked === false;
-    if (off || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-    if (!KEYS.has(event.key) || event.target.closest(event.key === " " ? OWN_SPACE : FIELDS)) return;
-    if (!this.player && event.key !== " ") return;
-    event.preventDefault();
-    if (!this.player) this.play();
-    else this.player.key?.(event.key);
-  }
-
   toggle(box, value, act) {
     const press = (chosen) => {
       for (const button of box.querySelectorAll("button")) button.ariaPressed = String(button.value === chosen);
@@ -401,5 +387,6 @@ filled(document.querySelector("#job-findings"), async (list) => {
   const { Findings } = await import("./findings.js");
   monitor.findings = new Findings(monitor, list);
 });
+import("./monitor-keys.js").then(({ listen }) => listen(monitor));
 near(document.querySelector("[data-machine]"), () => import("./machine.js"));
 near(document.querySelector("[data-log]"), () => import("./log-view.js"));

@@ -23,7 +23,7 @@ from pipelines.models import Attempt, Stage
 from pipelines.recipes import places
 from pipelines.recipes.spec import Place
 from pipelines.services import cancel
-from pipelines.services.observe import STOP_GRACE_S
+from pipelines.services.settle import STOP_GRACE_S
 from platform_runtime import processes
 from platform_runtime.contract import Command
 from tests.pipelines import builders

@@ -178,3 +178,25 @@ def test_queries_are_the_same_at_any_length(run: Run, api: Api) -> None:
     run.sync()
     assert [cost(where, **query) for where, query in asked] == short
     assert max(short) <= 12
+
+
+def test_lines_that_could_not_be_used_are_listed_with_place_and_reason(run: Run, api: Api) -> None:
+    append(run.attempt(), line(1), b"[1]\n", b"{'a': 1}\n")
+    run.sync()
+    body = api.get("bad-lines/", limit=1)
+    assert body["count"] == 2
+    assert body["previous"] is None
+    assert body["results"] == [
+        {
+            "attempt": 1,
+            "generation": 0,
+            "offset": len(line(1)),
+            "reason": "not a JSON object",
+            "excerpt": "[1]",
+        }
+    ]
+    ((second,), following) = (api.get("bad-lines/", limit=1, offset=1)[name] for name in ("results", "next"))
+    assert second["reason"].startswith("not JSON: ")
+    assert following is None
+    assert body["next"].endswith("limit=1&offset=1")
+    assert api.get()["warnings"] == [{"code": "bad_lines", "count": 2}]

@@ -61,6 +61,21 @@ def test_bad_lines_are_kept_with_place_and_reason(run: Run) -> None:
     bad = BadLine.objects.get()
     assert (bad.offset, bad.reason, bad.excerpt) == (len(line(1)), "not UTF-8", "\\xff\\xfe")
     assert run.segment().bad_lines == 1
+    assert run.stream.warnings == [{"code": "bad_lines", "count": 1}]
+
+
+def test_bad_lines_alone_are_told_and_are_no_step(run: Run) -> None:
+    path = run.attempt()
+    append(path, line(1))
+    run.sync()
+    before = run.stream
+    append(path, b"no json\n", b"[]\n")
+    assert (found := run.sync()).bad_lines == 2
+    assert found.new_steps == 0
+    stream = run.stream
+    assert stream.version > before.version, "open pages look again"
+    assert stream.updated_at == before.updated_at, "a trainer that writes rubbish alone stands still"
+    assert stream.warnings == [{"code": "bad_lines", "count": 2}]
 
 
 def test_a_line_of_10_mb_is_passed_over_with_the_offset_exact(run: Run) -> None:

@@ -203,3 +203,33 @@ def test_a_run_that_has_not_started_says_so(client: Client, alice: User, tmp_pat
 )
 def test_figures_read_well(say: Callable[[float | None], str], value: float | None, text: str) -> None:
     assert say(value) == text
+
+
+def test_what_could_not_be_used_is_told_where_the_run_is_looked_at(client: Client, run: world.Run) -> None:
+    assert "could not be used" not in page(client, run)
+    with run.metrics_file.open("ab") as file:
+        file.write(b'{"v": 1, "step": "<b>"}\n' + b"\xff\n")
+    run.sync()
+    assert "2 lines could not be used." in page(client, run)
+    rows = page(client, run, "rows/")
+    assert "2 lines could not be used." in rows
+    assert "no valid step" in rows
+    assert "not UTF-8" in rows
+    assert "&quot;step&quot;: &quot;&lt;b&gt;&quot;" in rows
+
+
+@pytest.mark.parametrize(
+    ("warning", "told"),
+    [
+        ({"code": "not_a_file", "path": "/x/m.jsonl"}, "/x/m.jsonl is no file"),
+        ({"code": "too_many_names", "limit": 10000, "refused": 3}, "more than 10000 metrics: 3 further"),
+        ({"code": "not_a_metric", "names": ["a", "b"]}, "no numbers: a, b."),
+        ({"code": "forgotten", "after_s": 2592000}, "after the 30 days"),
+    ],
+)
+def test_each_warning_of_a_stream_has_a_sentence(
+    client: Client, run: world.Run, warning: dict[str, Any], told: str
+) -> None:
+    run.job.stream.warnings = [warning]
+    run.job.stream.save(update_fields=["warnings"])
+    assert told in page(client, run)

@@ -1,4 +1,4 @@
-"""What a look at a host asks of the database: little a run, less of one that wrote nothing."""
+"""What a look at a host asks of the database: little a run, less of one that wrote nothing. It says what it brought."""
 
 import json
 import time
@@ -51,3 +51,19 @@ def test_each_further_run_costs_few_statements(hands: Hands, wrote: bool, most: 
         cost[count] = statements(hands)
     assert Stream.objects.filter(last_step=5).count() == (4 if wrote else 0)
     assert (cost[4] - cost[1]) / 3 <= most
+
+
+def test_a_look_sums_up_what_it_brought(hands: Hands, caplog: pytest.LogCaptureFixture) -> None:
+    stages = [watched(hands, WAITS, name=f"run-{n}") for n in range(2)]
+    for stage in stages:
+        hands.launch(stage)
+    hands.wait(lambda: Stream.objects.filter(last_step__gte=1).count() == 2)
+    write(hands, stages[0], 2)
+    write(hands, stages[0], 3)
+    with caplog.at_level("INFO", "pipelines.services.reading"):
+        hands.look()
+        hands.look()
+    told = [record.getMessage() for record in caplog.records if "updated_count" in record.getMessage()]
+    assert told == [f"Host {hands.host.name}: updated_count=1 total_running=2 total_new_metrics=2 anomaly_count=0"], (
+        "and nothing of a look that brought nothing"
+    )

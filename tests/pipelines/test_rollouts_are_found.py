@@ -10,7 +10,7 @@ from environments.transports import Transport
 from monitoring.models import RolloutFile, Stream
 from monitoring.rollout_selectors import attempts_at, rollouts
 from monitoring.services.rollouts import LOOK
-from monitoring.services.sync import open_segment
+from monitoring.services.sync import SyncResult, open_segment
 from pipelines.folders import run_folder
 from pipelines.kinds import registry
 from pipelines.kinds.train_model import TrainModel
@@ -48,8 +48,8 @@ class ByReward(ScriptKind):
         open_segment(stage.id, attempt=attempt.number, path=run_folder(attempt).metrics)
         return super().prepare(stage, params, attempt, transport)
 
-    def observe(self, stage: Stage, attempt: Attempt, transport: Transport) -> None:
-        TrainModel().observe(stage, attempt, transport)
+    def observe(self, stage: Stage, attempt: Attempt, transport: Transport) -> SyncResult:
+        return TrainModel().observe(stage, attempt, transport)
 
 
 registry.register(ByReward())

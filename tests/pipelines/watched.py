@@ -4,7 +4,7 @@ from typing import Any
 
 from environments.transports import Transport
 from monitoring.models import Stream
-from monitoring.services.sync import open_segment, sync_stream
+from monitoring.services.sync import SyncResult, open_segment, sync_stream
 from pipelines.folders import run_folder
 from pipelines.kinds import registry
 from pipelines.models import Attempt, Job, Recipe, RecipeRevision, Stage
@@ -34,8 +34,8 @@ class WatchedKind(ScriptKind):
         command = super().prepare(stage, {"script": STEPS + params["script"]}, attempt, transport)
         return Command(**{**vars(command), "argv": [*command.argv, folder.metrics]})
 
-    def observe(self, stage: Stage, attempt: Attempt, transport: Transport) -> None:
-        sync_stream(stage.id, transport)
+    def observe(self, stage: Stage, attempt: Attempt, transport: Transport) -> SyncResult:
+        return sync_stream(stage.id, transport)
 
 
 registry.register(WatchedKind())

@@ -24,7 +24,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.types import Override, OverrideType, ValueType
 from hydra.errors import HydraException
 from hydra.utils import get_class
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from trl import DPOConfig, ModelConfig
@@ -88,8 +88,8 @@ def like(value: Any, default: Any) -> bool | None:
     if isinstance(default, float):
         return isinstance(value, int | float)
     if isinstance(default, ListConfig | list):
-        same = isinstance(value, list) and all(like(item, default[0]) for item in value if default)
-        # A list of other things than the default's: nobody says that it is wrong.
+        same = isinstance(value, list) and all(default and like(item, default[0]) for item in value)
+        # A list of other things than the default's, which may have none: nobody says that it is wrong.
         return True if same else None if isinstance(value, list) else False
     if isinstance(default, DictConfig | dict):
         return isinstance(value, dict)
@@ -225,7 +225,7 @@ def refused_by(owner: type, field: str) -> str | None:
 def default_of(owner: type, name: str) -> Any:
     """None where it is computed, or there is none."""
     found = next(field for field in dataclasses.fields(owner) if field.name == name)
-    return None if found.default is dataclasses.MISSING else found.default
+    return None if found.default in (dataclasses.MISSING, MISSING) else found.default
 
 
 class Trl:

@@ -114,6 +114,7 @@ API: Final[dict[str, Row]] = {
     "monitoring/<uuid:job>/metrics/": {"GET": VIEWER},
     "monitoring/<uuid:job>/metrics/rows/": {"GET": VIEWER},
     "monitoring/<uuid:job>/metrics/anomalies/": {"GET": VIEWER},
+    "monitoring/<uuid:job>/metrics/bad-lines/": {"GET": VIEWER},
     "monitoring/<uuid:job>/anomalies/detected/": {"GET": VIEWER},
     "monitoring/<uuid:job>/diagnose/": {"POST": OPERATOR},
     "monitoring/<uuid:job>/health/": {"GET": VIEWER},

@@ -1,0 +1,60 @@
+"""Take in what a run has written: metrics, machine, rollouts, progress."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import DatabaseError
+
+from environments.models import Host
+from environments.transports import Transport, Unreachable
+from monitoring.services.diagnose import refresh
+from monitoring.services.sync import SyncResult
+from pipelines.kinds import runner_kind
+from pipelines.models import Attempt
+from pipelines.services import stall
+from pipelines.services.progress import keep_progress
+
+logger = logging.getLogger(__name__)
+
+
+def look(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> SyncResult:
+    """Take in what is new of one attempt."""
+    if probe.get("process") is None and not probe.get("runner_alive"):
+        return SyncResult()
+    found = _read(attempt, transport)
+    if runner_kind(attempt.stage.kind).has_stream:
+        stall.look(attempt, transport)
+    else:
+        keep_progress(attempt, probe)
+    return found
+
+
+def read_out(attempt: Attempt, transport: Transport) -> None:
+    """Take in all that an attempt left: no look follows."""
+    _read(attempt, transport)
+    refresh(attempt.stage_id)
+
+
+def sum_up(host: Host, looks: Sequence[SyncResult]) -> None:
+    updated = [found for found in looks if found.new_steps]
+    if updated:
+        logger.info(
+            "Host %s: updated_count=%d total_running=%d total_new_metrics=%d anomaly_count=%d",
+            host.name,
+            len(updated),
+            len(looks),
+            sum(found.new_steps for found in updated),
+            sum(found.has_anomaly for found in looks),
+        )
+
+
+def _read(attempt: Attempt, transport: Transport) -> SyncResult:
+    """Take in what is new. What cannot be read must not keep a run from ending: it is judged by what was."""
+    try:
+        return runner_kind(attempt.stage.kind).observe(attempt.stage, attempt, transport)
+    except (Unreachable, DatabaseError):
+        raise  # it passes, and the next look reads on
+    except Exception:
+        logger.exception("Reading %s failed", attempt.folder)
+        return SyncResult()
