@@ -12,14 +12,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from monitoring import finding_selectors, selectors
+from monitoring.diagnostics.learning import Origin
 from monitoring.models import Stream
 from monitoring.services import checkups
+from monitoring.thresholds import thresholds_of
 from monitoring.told import Told
 from platform_site.common.api.filters import refuse_unknown
 from platform_site.common.api.views import ApiView
 from platform_site.common.errors import NotFound
 
 SEVERITIES: Final = ("info", "warning", "error", "critical")
+_RUNS: Final = "Healthy runs that it was learnt from; of a default that could be learnt, those that there were."
 _CHANGE: Final = inline_serializer(
     "SuggestedChange",
     {
@@ -41,6 +44,10 @@ FINDING: Final = inline_serializer(
         "open": serializers.BooleanField(help_text="It lasts."),
         "value": serializers.JSONField(help_text="A number, or NaN, Infinity, -Infinity, or a line of the log."),
         "threshold": serializers.FloatField(allow_null=True),
+        "threshold_from": serializers.ChoiceField(
+            choices=[origin.value for origin in Origin], allow_null=True, help_text="null without a threshold."
+        ),
+        "threshold_runs": serializers.IntegerField(allow_null=True, help_text=_RUNS),
         "title": serializers.CharField(),
         "message": serializers.CharField(),
         "why": serializers.CharField(),
@@ -68,6 +75,22 @@ _HEALTH: Final = inline_serializer(
         "parts": _PART,
     },
 )
+_THRESHOLDS: Final = inline_serializer(
+    "Thresholds",
+    {
+        "results": inline_serializer(
+            "Threshold",
+            {
+                "rule": serializers.CharField(),
+                "limit": serializers.CharField(),
+                "value": serializers.FloatField(),
+                "from": serializers.ChoiceField(choices=[origin.value for origin in Origin]),
+                "runs": serializers.IntegerField(allow_null=True, help_text=_RUNS),
+            },
+            many=True,
+        )
+    },
+)
 _QUEUED: Final = inline_serializer("DiagnosesQueued", {"queued": serializers.IntegerField()})
 
 
@@ -93,6 +116,8 @@ def _shown(findings: Sequence[Told], more: int) -> dict[str, Any]:
                 "open": one.finding.open,
                 "value": one.finding.value,
                 "threshold": one.finding.threshold,
+                "threshold_from": one.source.origin if one.source else None,
+                "threshold_runs": one.source.runs if one.source else None,
                 "title": one.title,
                 "message": one.message,
                 "why": one.why,
@@ -150,9 +175,32 @@ class HealthView(ApiView):
         return Response({"score": found.score, "grade": found.grade, "parts": parts})
 
 
+class Thresholds(ApiView):
+    @extend_schema(operation_id="monitoring_thresholds", responses=_THRESHOLDS)
+    def get(self, request: Request, job: UUID) -> Response:
+        """The limits by which a run is judged: fixed when it began."""
+        refuse_unknown(request.query_params, {"format"})
+        found = thresholds_of(_stream(request, job))
+        return Response(
+            {
+                "results": [
+                    {
+                        "rule": one.rule,
+                        "limit": one.limit,
+                        "value": one.value,
+                        "from": one.source.origin,
+                        "runs": one.source.runs,
+                    }
+                    for one in found
+                ]
+            }
+        )
+
+
 urlpatterns = [
     path("monitoring/diagnose-all/", DiagnoseAll.as_view()),
     path("monitoring/<uuid:job>/diagnose/", Diagnose.as_view()),
     path("monitoring/<uuid:job>/anomalies/detected/", Detected.as_view()),
     path("monitoring/<uuid:job>/health/", HealthView.as_view()),
+    path("monitoring/<uuid:job>/thresholds/", Thresholds.as_view()),
 ]

@@ -13,6 +13,7 @@ from monitoring.diagnostics.health import grade
 from monitoring.diagnostics.rules import RULES
 from monitoring.diagnostics.rules.stall import RULE as STALL
 from monitoring.models import Diagnosis, Finding, Stream
+from monitoring.thresholds import learnt_of
 from monitoring.told import Told, rule_title, severity_label, told
 
 MOST_SHOWN: Final = 100
@@ -33,6 +34,14 @@ class Part:
 
 
 @dataclass(frozen=True)
+class LearntRule:
+    """A rule whose threshold so many healthy runs set."""
+
+    title: str
+    runs: int
+
+
+@dataclass(frozen=True)
 class Checkup:
     """All that the doctor says of a run. `score` is None before anything was read."""
 
@@ -41,6 +50,7 @@ class Checkup:
     parts: tuple[Part, ...]
     findings: tuple[Told, ...]
     more: int
+    learnt: tuple[LearntRule, ...]
 
     @property
     def worst(self) -> Told | None:
@@ -63,6 +73,7 @@ def checkup(stream: Stream) -> Checkup:
         parts=parts_of(stream.pk) if rows else (),
         findings=tuple(told(row, stream) for row in rows[:MOST_SHOWN]),
         more=more,
+        learnt=tuple(LearntRule(rule_title(rule), found.runs) for rule, found in learnt_of(stream).items()),
     )
 
 

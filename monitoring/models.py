@@ -25,6 +25,15 @@ class Stream(models.Model):
     )
     algorithm = models.CharField(_("algorithm"), max_length=8, blank=True, help_text="Decides which rules read it.")
     trainer = models.CharField(_("trainer"), max_length=8, blank=True)
+    learnt = models.JSONField(
+        _("learnt thresholds"),
+        null=True,
+        blank=True,
+        help_text="{runs, rules: {rule: {runs, values}}}, as they were when the run began.",
+    )
+    reach = models.JSONField(
+        _("reach"), null=True, blank=True, help_text="{rule: how far its figure went}; empty until that was read."
+    )
     names = models.JSONField(_("metric names"), default=list, blank=True, help_text="Sorted.")
     warnings = models.JSONField(_("warnings"), default=list, blank=True)
     target_step = models.PositiveBigIntegerField(_("target step"), null=True, blank=True)

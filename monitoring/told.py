@@ -9,6 +9,7 @@ from monitoring.diagnostics.core import Advice, Severity
 from monitoring.diagnostics.knobs import KNOBS
 from monitoring.diagnostics.rules import RULES
 from monitoring.models import Finding, Stream
+from monitoring.thresholds import Source, source_of
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class ToldAdvice:
 
 @dataclass(frozen=True)
 class Told:
-    """A finding as pages and the API show it."""
+    """A finding as pages and the API show it. `source` is None where nothing was compared with a threshold."""
 
     finding: Finding
     title: str
@@ -37,6 +38,7 @@ class Told:
     severity_label: str
     advice: tuple[ToldAdvice, ...]
     lines: tuple[str, ...]
+    source: Source | None
 
     @property
     def change(self) -> ToldAdvice | None:
@@ -55,6 +57,7 @@ def told(finding: Finding, stream: Stream) -> Told:
         severity_label=severity_label(finding.severity),
         advice=tuple(_advice(advice, stream) for advice in rule.advice),
         lines=tuple(finding.params.get("lines", ())),
+        source=source_of(rule.name, stream, code=finding.code) if finding.threshold is not None else None,
     )
 
 

@@ -8,6 +8,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from .backtest_models import Backtest as Backtest
+from .backtest_models import BacktestRun as BacktestRun
 from .states import Outcome, PipelineStatus, StageStatus
 
 

@@ -16,7 +16,7 @@ from notifications.services import reading
 from notifications.services.tick import tick as notifications_tick
 from pipelines.messages import send_dispatch, send_maintenance, send_observe, send_observe_stages
 from pipelines.models import Attempt
-from pipelines.services import cancel, dispatch, integrity, launch, observe, setup_host
+from pipelines.services import backtests, cancel, dispatch, integrity, launch, learn, observe, setup_host
 from pipelines.states import STAGE_ACTIVE, StageStatus
 from platform_site.common import clock
 from platform_site.common.api import idempotency
@@ -61,6 +61,8 @@ def observe_stages(stage_ids: list[str]) -> None:
 def maintain() -> None:
     """Check that what the database says of pipelines fits together, repair what does not, tidy up what is old."""
     integrity.check()
+    learn.send_unread()
+    backtests.send_unfinished()
     tidy()
     reading.tidy()
     idempotency.forget_old()
@@ -70,6 +72,18 @@ def maintain() -> None:
 def compare_environment(host_id: int) -> None:
     """Compare the training environment of one host with what the platform needs, and do what the policy says."""
     setup_host.look(host_id)
+
+
+@dramatiq.actor(queue_name=MAINTENANCE, time_limit=1_800_000, **_ONCE)
+def work_on_backtest(backtest_id: str) -> None:
+    """Read past runs with the rules of a back-test."""
+    backtests.work(UUID(backtest_id))
+
+
+@dramatiq.actor(queue_name=MAINTENANCE, time_limit=1_800_000, **_ONCE)
+def learn_from_run(stream_id: str) -> None:
+    """Read a healthy run for what it teaches of thresholds."""
+    learn.learn_from(UUID(stream_id))
 
 
 @released_connections()

@@ -10,6 +10,7 @@ import django_stubs_ext
 from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
+from monitoring.diagnostics.learning import Origin
 from pipelines.states import PipelineStatus, StageStatus
 from platform_site import environ
 from platform_site.common.severity import Severity
@@ -58,6 +59,8 @@ METRICS_KEEP_S: float = env.read("ANNEAL_METRICS_KEEP_S", 0.0, environ.seconds)
 STALL_FACTOR: float = env.read("ANNEAL_STALL_FACTOR", 6.0, environ.positive)
 STALL_AFTER_S: float = env.read("ANNEAL_STALL_AFTER_S", 1800.0, environ.seconds)
 """A run stands still when no step has come for this factor times its median step, and for so many seconds."""
+LEARN_THRESHOLDS: bool = env.read("ANNEAL_LEARN_THRESHOLDS", True, environ.flag)
+"""Whether new runs go by what healthy ones of the same algorithm and base model teach."""
 KL_THRESHOLD: float = env.read("ANNEAL_KL_THRESHOLD", 1.0, environ.positive)
 """Divergence from the reference model: a warning from here, an error from twice, critical from five times as much."""
 
@@ -264,8 +267,9 @@ SPECTACULAR_SETTINGS = {
         "StageStatus": [(status.value, status.value) for status in StageStatus],
         "KindEnum": "datasets.models.Dataset.Kind",
         "NewHostKind": [("ssh", "ssh"), ("ray", "ray")],
-        "PipelineStatus": [(status.value, status.value) for status in PipelineStatus],
         "Severity": [(severity.word, severity.word) for severity in Severity],
+        "ThresholdOrigin": [(origin.value, origin.value) for origin in Origin],
+        "PipelineStatus": [(status.value, status.value) for status in PipelineStatus],
     },
 }
 

@@ -75,6 +75,26 @@ class Advice:
     to: float | bool | None = None
 
 
+@dataclass(frozen=True)
+class Learns:
+    """A limit that healthy runs of the same kind can set (see `learning`), between `least` and `most`.
+
+    The rule marks what lies above it, or with `below` what lies below it, and gives the mark a threshold that grows
+    with the limit. `along` are limits that move by the same factor; `codes` the messages that speak of it, where not
+    all do.
+    """
+
+    limit: str
+    least: float
+    most: float
+    below: bool = False
+    along: Sequence[str] = ()
+    codes: Sequence[str] = ()
+
+    def concerns(self, code: str) -> bool:
+        return not self.codes or code in self.codes
+
+
 State = Any
 """What a rule remembers of one metric: a frozen dataclass of its own, small and the same size at any step."""
 
@@ -84,7 +104,7 @@ class Rule(ABC):
 
     `aliases` are the metric's names, the preferred one first; EVERY_METRIC and EVERY_STEP stand alone. With `each`
     every one that is logged is read, otherwise the first of them. `quiet` points without a mark end a finding.
-    `limits` are the thresholds, which settings may replace.
+    `limits` are the thresholds, which settings may replace, and what healthy runs teach where the rule `learns`.
     """
 
     name: ClassVar[str]
@@ -97,6 +117,7 @@ class Rule(ABC):
     each: ClassVar[bool] = False
     quiet: ClassVar[int] = 5
     limits: ClassVar[Mapping[str, float]] = {}
+    learns: ClassVar[Learns | None] = None
 
     @abstractmethod
     def begin(self) -> State:

@@ -83,11 +83,13 @@ def _frozen(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Seen:
-    """`late` says that a step came which lies before what was read: the run has to be read anew."""
+    """`late` says that a step came which lies before what was read: the run has to be read anew. `marks` are those
+    that made the findings, by rule and metric, each ascending."""
 
     state: State
     findings: tuple[Finding, ...]
     late: bool = False
+    marks: tuple[tuple[str, str, Mark], ...] = ()
 
 
 def advance(state: State, samples: Sequence[Sample], rules: Mapping[str, Rule], limits: Limits | None = None) -> Seen:
@@ -101,11 +103,12 @@ def advance(state: State, samples: Sequence[Sample], rules: Mapping[str, Rule], 
     windows = {rule: dict(found) for rule, found in state.windows.items()}
     counts = {rule: dict(found) for rule, found in state.counts.items()}
     told: dict[tuple[str, str, int], Finding] = {}
+    given: list[tuple[str, str, Mark]] = []
     odd = {name for sample in fresh for name, value in sample.values.items() if isinstance(value, str)}
     for rule in rules.values():
         known = metrics.setdefault(rule.name, {})
         set_limits = {**rule.limits, **(limits or {}).get(rule.name, {})}
-        for metric in _read_by(rule, names, known, odd, windows.get(rule.name, {})):
+        for metric in _read_by(rule, fresh, names, known, odd, windows.get(rule.name, {})):
             points = _points(fresh, metric)
             known[metric], marks = rule.read(known.get(metric, rule.begin()), points, set_limits)
             window = windows.get(rule.name, {}).get(metric)
@@ -115,12 +118,13 @@ def advance(state: State, samples: Sequence[Sample], rules: Mapping[str, Rule], 
             window, count, changed = _windows(rule, metric, window, count, points, marks)
             counts[rule.name][metric] = count
             told |= {finding.key: finding for finding in changed}
+            given.extend((rule.name, metric, mark) for mark in marks)
             windows.setdefault(rule.name, {}).pop(metric, None)
             if window is not None:
                 windows[rule.name][metric] = window
     last = fresh[-1]
     seen = _readable(last.values, rules.values()) | (state.seen if last.step == state.upto else frozenset())
-    return Seen(State(last.step, seen, metrics, windows, counts), tuple(told.values()), late)
+    return Seen(State(last.step, seen, metrics, windows, counts), tuple(told.values()), late, tuple(given))
 
 
 def _readable(values: Mapping[str, Value], rules: Iterable[Rule]) -> frozenset[str]:
@@ -148,7 +152,12 @@ def _points(samples: Iterable[Sample], metric: str) -> list[Point]:
 
 
 def _read_by(
-    rule: Rule, names: frozenset[str], known: Mapping[str, Any], odd: set[str], windows: Mapping[str, Finding]
+    rule: Rule,
+    samples: Sequence[Sample],
+    names: frozenset[str],
+    known: Mapping[str, Any],
+    odd: set[str],
+    windows: Mapping[str, Finding],
 ) -> list[str]:
     """The metrics that a rule reads among these names."""
     if rule.aliases is EVERY_METRIC:
@@ -163,7 +172,8 @@ def _read_by(
     first = next(iter(known), None)
     if first is not None:
         return [first] if first in names else []
-    return found[:1]
+    # The step that had one first decides, however many steps came at a time.
+    return next((here for sample in samples if (here := [alias for alias in found if alias in sample.values][:1])), [])
 
 
 def _windows(

@@ -24,8 +24,8 @@ from monitoring.diagnostics.health import health
 from monitoring.diagnostics.rules import RULES, rules_for
 from monitoring.diagnostics.rules.stall import RULE as STALL
 from monitoring.models import Diagnosis, Finding, Segment, Stream
-from monitoring.services.thresholds import limits_for
 from monitoring.store.lines import Step
+from monitoring.thresholds import limits_for
 from platform_site.common import live
 from platform_site.common.messages import send
 from platform_site.common.queues import MAINTENANCE

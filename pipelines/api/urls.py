@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from . import gpus, hosts, jobs, pipelines, rollouts, tasks, templates
+from . import backtests, gpus, hosts, jobs, pipelines, rollouts, tasks, templates
 
 urlpatterns = [
     path("pipelines/", pipelines.Pipelines.as_view()),
@@ -20,6 +20,9 @@ urlpatterns = [
     path("hosts/<slug:name>/setup/", hosts.HostSetup.as_view()),
     path("gpus/", gpus.Gpus.as_view()),
     path("pipeline-templates/", templates.PipelineTemplates.as_view()),
+    path("backtests/", backtests.Backtests.as_view()),
+    path("backtests/<uuid:backtest_id>/", backtests.BacktestDetail.as_view()),
+    path("backtests/<uuid:backtest_id>/runs/", backtests.BacktestRuns.as_view()),
     path("jobs/", jobs.Jobs.as_view()),
     path("jobs/diff/", jobs.JobDiff.as_view()),
     path("jobs/<uuid:job_id>/", jobs.JobDetail.as_view()),

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
-from django.conf import settings
 from django.utils.translation import gettext as _
 
 from datasets.services.copies import path_on
@@ -22,6 +21,7 @@ from monitoring.services.diagnose import keep_one
 from monitoring.services.rollouts import LAST_LOOK, index_rollouts
 from monitoring.services.sync import SyncResult, open_segment, sync_stream
 from monitoring.services.system import sync_system
+from monitoring.thresholds import limits_for
 from pipelines.folders import models_folder, rollouts_folder, run_folder
 from pipelines.models import Attempt, Job, Recipe, RecipeRevision, Stage
 from pipelines.recipe_selectors import spec_of
@@ -30,7 +30,7 @@ from pipelines.recipes.compiler import compile_recipe
 from pipelines.recipes.spec import Place, RecipeError
 from pipelines.recipes.trainers import trainer_of
 from pipelines.recipes.validate import resources_of
-from pipelines.services import find, fork
+from pipelines.services import find, fork, learn
 from pipelines.services.recipes import reference, refusal
 from pipelines.templating import references
 from platform_runtime.contract import ENV_KL_THRESHOLD, ENV_STOP_ON_CRITICAL, Command
@@ -101,6 +101,7 @@ class TrainModel(RunnerKind):
             "trainer": revision.recipe.trainer,
             "name": stage.pipeline.name,
             "owner": stage.pipeline.created_by,
+            "learnt": None,
         }
         stream, _made = Stream.objects.update_or_create(
             id=stage.id, defaults=about, create_defaults={**about, "project": project}
@@ -159,6 +160,7 @@ class TrainModel(RunnerKind):
                 _("The run would begin at step %(step)s and ends at %(target)s: there is nothing left to train.")
                 % {"step": attempt.resumed_from_step, "target": compiled.target_step}
             )
+        learn.keep_learnt(job)
         open_segment(stage.id, attempt=attempt.number, path=folder.metrics, resumed_from=attempt.resumed_from_step)
         transport.write(folder.config, compiled.config_yaml.encode())
         Job.objects.filter(pk=job.pk).update(
@@ -246,7 +248,8 @@ class TrainModel(RunnerKind):
 def _watch(job: Job) -> dict[str, str]:
     """What the training process itself is to do about what it notices: steps can be faster than our looks."""
     stops = job.recipe_revision.recipe.on_critical == Recipe.OnCritical.STOP
-    return {ENV_KL_THRESHOLD: f"{settings.KL_THRESHOLD:g}", **({ENV_STOP_ON_CRITICAL: "1"} if stops else {})}
+    threshold = limits_for(job.stream)["kl_explosion"]["threshold"]
+    return {ENV_KL_THRESHOLD: f"{threshold:g}", **({ENV_STOP_ON_CRITICAL: "1"} if stops else {})}
 
 
 def _algorithm(revision: RecipeRevision, params: dict[str, Any]) -> str:
@@ -279,6 +282,7 @@ def _job_with(stage: Stage, params: dict[str, Any]) -> Job:
         "recipe_revision__dataset",
         "dataset_version__dataset",
         "stage__pipeline__created_by",
+        "stream",
         "forked_from__recipe_revision__recipe",
     ).get(stage=stage)
     if references(stage.params):

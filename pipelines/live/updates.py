@@ -17,8 +17,8 @@ from .hub import Hub, hub
 from .pace import Pace
 from .socket import Socket, bad_input, dumps, unknown
 
-PLAIN_TOPICS: Final = frozenset({"pipelines", "jobs", "tasks", "notifications", "environment"})
-LISTS: Final = frozenset({"pipelines", "jobs", "tasks"})
+PLAIN_TOPICS: Final = frozenset({"pipelines", "jobs", "tasks", "backtests", "notifications", "environment"})
+LISTS: Final = frozenset({"pipelines", "jobs", "tasks", "backtests"})
 """Topics whose pages are sent fragments: lines of lists, or the word to look again."""
 MOST_TOPICS: Final = 20
 PACE_S: Final = 1 / 2
@@ -58,6 +58,7 @@ class UpdatesTopic:
         self._changed_pipelines: set[UUID] = set()
         self._changed_tasks = False
         self._rung: set[int] = set()
+        self._changed_backtests = False
         self._changed: dict[tuple[str, str], dict[str, Any]] = {}
         self._behind: dict[_Reader, float] = {}
         self._rows = Pace(PACE_S, self._send_rows)
@@ -78,7 +79,7 @@ class UpdatesTopic:
 
     def hears(self, group: str) -> bool:
         kind = group.partition(".")[0]
-        return kind in {"stage", "stream", "pipelines", "pipeline", "tasks", "notifications"}
+        return kind in {"stage", "stream", "pipelines", "pipeline", "tasks", "backtests", "notifications"}
 
     def heard(self, event: live.Event) -> None:
         kind, _dot, name = event.group.partition(".")
@@ -101,9 +102,11 @@ class UpdatesTopic:
         except ValueError:
             pass  # about something else
         self._changed_tasks |= kind == "tasks"
+        self._changed_backtests |= kind == "backtests"
         self._rows.touch()
         topic = f"pipeline:{name}" if kind == "pipeline" else kind
-        self._changed[topic, pipeline] = {"type": "update", "topic": topic, **event.ids}
+        which = pipeline or str(event.ids.get("backtest", ""))
+        self._changed[topic, which] = {"type": "update", "topic": topic, **event.ids}
         self._messages.touch()
 
     def look(self, versions: dict[UUID, tuple[int, int]], *, missed: bool) -> None:
@@ -145,6 +148,7 @@ class UpdatesTopic:
         stages, self._changed_stages = self._changed_stages, set()
         pipelines, self._changed_pipelines = self._changed_pipelines, set()
         tasks, self._changed_tasks = self._changed_tasks, False
+        backtests, self._changed_backtests = self._changed_backtests, False
         readers = self._html_readers(self._readers.values())
         if not readers:
             return
@@ -154,10 +158,14 @@ class UpdatesTopic:
             self._changed_stages |= stages
             self._changed_pipelines |= pipelines
             self._changed_tasks |= tasks
+            self._changed_backtests |= backtests
             raise
         if tasks:
             for reader in _of(readers, "tasks"):
                 reader.socket.outbox.offer(render_pipelines.LOOK_AT_TASKS, missed=reader.missed)
+        if backtests:
+            for reader in _of(readers, "backtests"):
+                reader.socket.outbox.offer(render_pipelines.LOOK_AT_BACKTESTS, missed=reader.missed)
 
     async def _send_changed(self, readers: list[_Reader], stages: set[UUID], pipelines: set[UUID]) -> None:
         in_database = self._hub.in_database
@@ -208,6 +216,9 @@ class UpdatesTopic:
             if within_s > LATELY_S:
                 for reader in _of(readers, "tasks"):
                     reader.socket.outbox.offer(render_pipelines.LOOK_AT_TASKS)
+            # Also of what changed while the page was on its way: a short one may be complete by then.
+            for reader in _of(readers, "backtests"):
+                reader.socket.outbox.offer(render_pipelines.LOOK_AT_BACKTESTS)
 
     def _html_readers(self, readers: Iterable[_Reader]) -> list[_Reader]:
         return [r for r in readers if not r.socket.is_json and (r.topics & LISTS or r.pipelines)]
@@ -256,7 +267,7 @@ class UpdatesTopic:
 
     async def _send_messages(self) -> None:
         changed, self._changed = self._changed, {}
-        for (topic, _pipeline), message in changed.items():
+        for (topic, _which), message in changed.items():
             text = dumps(message)
             for reader in self._readers.values():
                 if reader.socket.is_json and topic in reader.topics:
@@ -295,7 +306,7 @@ def _languages(readers: Iterable[_Reader]) -> set[str]:
 
 
 async def watch_updates(socket: Socket) -> None:
-    """`/ws/updates/?topics=pipelines,pipeline:UUID,jobs,tasks,notifications,environment&format=`."""
+    """`/ws/updates/?topics=pipelines,pipeline:UUID,jobs,tasks,backtests,notifications,environment&format=`."""
     query = socket.query({"topics"})
     topics = frozenset(topic for topic in query.get("topics", "").split(",") if topic)
     if not topics:

@@ -12,7 +12,7 @@ from monitoring.diagnostics.rules import rules_for
 from monitoring.diagnostics.rules.stall import RULE
 from monitoring.models import Diagnosis, Finding
 from monitoring.services.diagnose import keep_one
-from monitoring.services.thresholds import limits_for
+from monitoring.thresholds import limits_for
 from pipelines.models import Attempt
 from pipelines.states import StageStatus
 from platform_site.common import clock

@@ -5,7 +5,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 from django.views.i18n import set_language
 
-from pipelines.views import monitor, pipelines, recipe_import, recipes, rollouts, runs, tasks
+from pipelines.views import backtests, monitor, pipelines, recipe_import, recipes, rollouts, runs, tasks
 
 from . import datasets, home, hosts, notifications, preferences, system
 
@@ -27,6 +27,10 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/sync/", monitor.sync_job, name="job-sync"),
     path("jobs/<uuid:job_id>/rows/", monitor.job_rows, name="job-rows"),
     path("jobs/<uuid:job_id>/rollouts/", rollouts.job_rollouts, name="job-rollouts"),
+    path("backtests/", backtests.backtests, name="backtests"),
+    path("backtests/new/", backtests.new_backtest, name="backtest-new"),
+    path("backtests/<uuid:backtest_id>/", backtests.backtest, name="backtest"),
+    path("backtests/<uuid:backtest_id>/delete/", backtests.delete_backtest, name="backtest-delete"),
     path("pipelines/", pipelines.pipelines, name="pipelines"),
     path("pipelines/create/", pipelines.create_pipeline, name="pipeline-create"),
     path("pipelines/create/preview/", pipelines.preview_pipeline, name="pipeline-preview"),

@@ -16,6 +16,7 @@ from notifications.models import Notification, Target
 from notifications.services import targets
 from notifications.services.events import note_all
 from pipelines.models import Attempt, Stage
+from pipelines.services.backtests import Asked, create, work
 from pipelines.services.control import pause_pipeline
 from platform_site.common.roles import Role
 from platform_site.common.severity import Severity
@@ -46,6 +47,8 @@ class Runs:
     sick: str
     finding: str
     target: str
+    backtest: str
+    backtest_under_way: str
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +87,7 @@ def runs(database: None, tmp_path_factory: pytest.TempPathFactory) -> Runs:
         *rollouts(root),
         *diagnosed(root),
         told(),
+        *backtests(),
     )
 
 
@@ -111,6 +115,14 @@ def diagnosed(root: Path) -> Iterator[str]:
     finding = sick.job.stream.findings.get(rule="nan_inf", metric="train/loss")
     yield f"/jobs/{sick.job.pk}/"
     yield f"/jobs/{sick.job.pk}/rerun/?finding={finding.pk}"
+
+
+def backtests() -> Iterator[str]:
+    """One that is complete, over all that was made before, and one that nobody has begun with."""
+    made = create(Asked(limits={"grad_spike": {"z": 2.0}}), world.person(), by_worker=False)
+    assert work(made.pk)
+    yield f"/backtests/{made.pk}/"
+    yield f"/backtests/{create(Asked(rules=['nan_inf']), world.person(), by_worker=False).pk}/"
 
 
 def rollouts(root: Path) -> Iterator[str]:
@@ -162,6 +174,11 @@ PAGES = {
     ),
     "one run to compare with": lambda runs: "/jobs/compare/?job=" + runs.completed.split("/")[2],
     "cancel": lambda runs: runs.running + "cancel/",
+    "back-tests": lambda runs: "/backtests/",
+    "a back-test": lambda runs: runs.backtest,
+    "a back-test under way": lambda runs: runs.backtest_under_way,
+    "new back-test": lambda runs: "/backtests/new/",
+    "delete a back-test": lambda runs: runs.backtest + "delete/",
     "pipelines": lambda runs: "/pipelines/",
     "pipelines, no match": lambda runs: "/pipelines/?search=nothing-like-this",
     "a completed pipeline": lambda runs: runs.pipeline,

@@ -9,8 +9,11 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from environments.models import Host
+from pipelines.services.backtests import Asked, create, work
+from pipelines.states import StageStatus
 from platform_site.common.models import User
 from tests.pipelines import builders
+from tests.pipelines.past_runs import past_run
 
 from .conftest import Lines, Run, person
 
@@ -57,6 +60,21 @@ def test_a_program_hears_what_changed(run: Run, lines: Lines, alice: User) -> No
         return not missing
 
     line.until(heard)
+
+
+def test_the_page_of_back_tests_looks_again_as_one_goes_on(run: Run, lines: Lines, alice: User, tmp_path: Path) -> None:
+    past_run(tmp_path / "past", StageStatus.COMPLETED, {"actor/kl_loss": [0.1] * 20})
+    made = create(Asked(), alice, by_worker=False)
+    page = lines.page("/ws/updates/?topics=backtests", alice)
+    program = lines.program("/ws/updates/?format=json&topics=backtests", alice)
+    assert "backtests-changed" in page.next(timeout=3), "what changed while the page was on its way"
+    program.during(0.5)
+    assert work(made.pk)
+    assert "backtests-changed" in page.next(timeout=3)
+    assert program.next() == {"type": "update", "topic": "backtests", "backtest": str(made.pk)}
+    page.during(1.0)
+    run.log_and_sync(3, loss=1)
+    assert page.during(1.0) == [], "of anything else it hears nothing"
 
 
 def test_the_training_environment_is_told_as_it_gets_ready(

@@ -1,5 +1,6 @@
 """What the doctor finds, over HTTP."""
 
+import re
 from typing import Any
 
 import orjson
@@ -8,6 +9,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import translation
+from pytest_django import Settings
 
 from monitoring import told
 from monitoring.diagnostics.core import Severity
@@ -62,6 +64,8 @@ def test_a_finding_says_what_where_how_much_why_and_what_to_try(api: Api) -> Non
         "open": True,
         "value": 6.0,
         "threshold": 1.0,
+        "threshold_from": "default",
+        "threshold_runs": None,
         "title": "KL explosion",
         "message": "actor/kl_loss is 6 at step 2: 6.0 times the threshold.",
         "why": RULES["kl_explosion"].why,
@@ -132,11 +136,9 @@ def test_the_list_costs_the_same_with_many_findings(sick: Run, api: Api) -> None
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.name)
 def test_every_message_can_be_told_in_every_language(rule: Any, db: None) -> None:
-    params = dict.fromkeys(
-        ("times", "best", "waited", "percent", "base", "ceiling", "ratio", "z", "evaluations", "from_reward",
-         "to_reward", "from_score", "score", "count", "margin", "median", "idle", "said"), 1,
-    )  # fmt: skip
-    for code in rule.messages:
+    """What the marks of a rule have to fill in is tried where each is made to fire."""
+    for code, template in rule.messages.items():
+        params = dict.fromkeys(re.findall(r"%\((\w+)\)", template), 1)
         finding = Finding(
             rule=rule.name, metric="m", start_step=3, end_step=4, severity=Severity.ERROR, value=0.5, threshold=1.0,
             code=code, params=params,
@@ -146,3 +148,46 @@ def test_every_message_can_be_told_in_every_language(rule: Any, db: None) -> Non
                 text = told.told(finding, Stream(algorithm="grpo", trainer="verl")).message
             assert text
             assert "%(" not in text
+
+
+LEARNT = {"runs": 7, "rules": {"kl_explosion": {"runs": 7, "values": {"threshold": 0.5}}}}
+
+
+@pytest.mark.parametrize(
+    ("learnt", "threshold", "source", "runs", "text"),
+    [
+        (LEARNT, 0.5, "learnt", 7, "The threshold was learnt from 7 healthy runs of this kind."),
+        (
+            {"runs": 3, "rules": {}}, 1.0, "default", 3,
+            "The threshold is the rule's own: of 5 healthy runs of this kind there were 3.",
+        ),
+        (None, 1.0, "default", None, "The threshold is the rule's own."),
+    ],
+)  # fmt: skip
+def test_a_finding_says_where_its_threshold_comes_from(
+    make_run: MakeRun, learnt: Any, threshold: float, source: str, runs: int | None, text: str
+) -> None:
+    run = make_run("grpo")
+    Stream.objects.filter(pk=run.stream_id).update(learnt=learnt)
+    append(run.attempt(), *kl(0.1, 1.7), line(3, **{"actor/grad_norm": "NaN"}))
+    run.sync()
+    api = Api(run, roles.Role.VIEWER)
+    nan, kl_found = api.call("get", "anomalies/detected/")["results"]
+    assert (kl_found["threshold"], kl_found["threshold_from"], kl_found["threshold_runs"]) == (threshold, source, runs)
+    assert (nan["threshold"], nan["threshold_from"], nan["threshold_runs"]) == (None, None, None)
+    found = {row["rule"]: row for row in api.call("get", "thresholds/")["results"]}
+    assert (found["kl_explosion"]["value"], found["kl_explosion"]["from"]) == (threshold, source)
+    assert found["grad_spike"]["from"] == "default"
+    assert "loss_plateau" not in found, "it does not read such runs"
+    stream = Stream.objects.get(pk=run.stream_id)
+    shown = told.told(Finding.objects.get(rule="kl_explosion"), stream)
+    assert shown.source is not None
+    assert shown.source.text == text
+
+
+def test_a_threshold_of_the_settings_is_told_as_one(sick: Run, api: Api, settings: Settings) -> None:
+    settings.KL_THRESHOLD = 2.0
+    found = {(row["rule"], row["limit"]): row for row in api.call("get", "thresholds/")["results"]}
+    assert found["kl_explosion", "threshold"] == {
+        "rule": "kl_explosion", "limit": "threshold", "value": 2.0, "from": "settings", "runs": None,
+    }  # fmt: skip

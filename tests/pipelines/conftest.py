@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
+import redis
 
 from environments import training
 from environments.models import Host
@@ -19,6 +21,7 @@ from pipelines.services.advance import advance
 from pipelines.states import STAGE_TERMINAL, PipelineEvent, PipelineStatus, StageStatus
 from pipelines.transitions import move_pipeline
 from platform_runtime.contract import Command
+from platform_site import valkey
 from platform_site.common.models import User
 
 from . import builders
@@ -119,6 +122,17 @@ class Hands:
             if time.monotonic() > end:
                 raise AssertionError("it did not come about in time")
             time.sleep(0.05)
+
+
+@pytest.fixture
+def sent(valkey_server: valkey.Server) -> Callable[[], list[str]]:
+    """The first arguments of what waits in the queue of maintenance."""
+
+    def waiting() -> list[str]:
+        with redis.Redis(unix_socket_path=str(valkey_server.socket)) as client:
+            return sorted({orjson.loads(body)["args"][0] for body in client.hvals("anneal:maintenance.msgs")})
+
+    return waiting
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pipelines.recipes.spec import Json
 from platform_runtime import checkpoints, probe
 from tests.runtime.runs import until
 
+from .test_broken_trainings_are_named import findings
 from .trainings import Training, need_training_environment
 
 pytestmark = pytest.mark.timeout(300)
@@ -45,6 +46,10 @@ def assert_prefers(training: Training) -> None:
 
 def test_it_learns_to_prefer(trained: Training) -> None:
     assert_prefers(trained)
+
+
+def test_the_doctor_has_nothing_to_say(trained: Training) -> None:
+    assert findings(trained, "dpo") == []
 
 
 def test_every_step_is_one_line_with_rewards(trained: Training) -> None:

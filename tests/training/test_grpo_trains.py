@@ -10,6 +10,7 @@ import pytest
 from pipelines.recipes import builtin
 from platform_runtime import checkpoints, probe, rollouts
 
+from .test_broken_trainings_are_named import findings
 from .trainings import Training, in_training_environment, need_training_environment
 
 MERGE = """
@@ -42,6 +43,10 @@ def test_the_reward_rises(trained: Training) -> None:
     assert len(rewards) == trained.target >= 12
     assert all(math.isfinite(value) for value in rewards)
     assert sum(rewards[-4:]) / 4 > 2 * sum(rewards[:4]) / 4 + 0.1
+
+
+def test_the_doctor_has_nothing_to_say(trained: Training) -> None:
+    assert findings(trained, "grpo") == []
 
 
 def test_every_step_is_one_line_in_order(trained: Training) -> None:

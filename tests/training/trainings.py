@@ -48,7 +48,8 @@ def in_training_environment(code: str, work: Path, *arguments: str) -> Any:
 class Training:
     """A run of a built-in recipe, with `params` on top and the first `rows` rows of its dataset; not waited for.
 
-    `environment` comes on top of the trainer's.
+    `environment` comes on top of the trainer's, and `rewritten` (old, new) into the configuration file as it is
+    compiled: what the platform itself would not do on a processor.
     `processes` above 1 are processes on this machine's processors, started as those of GPUs are.
     """
 
@@ -62,6 +63,7 @@ class Training:
         processes: int = 1,
         rows: int | None = None,
         environment: Mapping[str, str] | None = None,
+        rewritten: tuple[str, str] | None = None,
     ) -> None:
         runtime = root / "runtime" / "copy"
         if not runtime.exists():
@@ -80,7 +82,11 @@ class Training:
         compiled = compile_recipe(wanted.spec.merged(params), _data(root, wanted, rows), place)
         assert compiled.target_step is not None
         self.target = compiled.target_step
-        Path(self.folder.config).write_text(compiled.config_yaml)
+        config = compiled.config_yaml
+        if rewritten is not None:
+            assert config.count(rewritten[0]) == 1
+            config = config.replace(*rewritten)
+        Path(self.folder.config).write_text(config)
         argv, env = list(compiled.argv), {**compiled.env, ENV_LAUNCH_TOKEN: self.run.token, **(environment or {})}
         if processes > 1:
             launcher = ["-m", "torch.distributed.run", "--standalone", "--nnodes=1", f"--nproc-per-node={processes}"]

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Final
 
-from monitoring.diagnostics.core import GRPO, Advice, gettext_noop
+from monitoring.diagnostics.core import GRPO, Advice, Learns, gettext_noop
 from monitoring.diagnostics.levels import LevelRule
 
 
@@ -18,6 +18,7 @@ class ClipFraction(LevelRule):
     algorithms: ClassVar = frozenset({GRPO})
     aliases: ClassVar = ("actor/pg_clipfrac", "clip_ratio/region_mean", "clip_ratio", "train/clip_ratio/region_mean")
     limits: ClassVar = {"warning": 0.25, "error": 0.5, "window": 10}
+    learns: ClassVar = Learns("warning", least=0.1, most=0.45, along=("error",))
 
 
 RULE: Final = ClipFraction()

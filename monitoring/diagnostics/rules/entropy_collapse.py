@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
-from monitoring.diagnostics.core import BY_REWARD, Advice, Mark, Point, Rule, Severity, gettext_noop
+from monitoring.diagnostics.core import BY_REWARD, Advice, Learns, Mark, Point, Rule, Severity, gettext_noop
 from monitoring.diagnostics.levels import number
 from monitoring.diagnostics.statistics import Ema
 
@@ -72,6 +72,7 @@ class EntropyCollapse(Rule):
     algorithms: ClassVar = BY_REWARD
     aliases: ClassVar = ("actor/entropy", "actor/entropy_loss", "entropy", "train/entropy")
     limits: ClassVar = {"warning": 0.2, "error": 0.05, "least": 0.05}
+    learns: ClassVar = Learns("warning", least=0.05, most=0.4, below=True, along=("error",))
 
     def begin(self) -> State:
         return State()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
-from monitoring.diagnostics.core import BY_REWARD, Advice, Mark, Point, Rule, Severity, gettext_noop
+from monitoring.diagnostics.core import BY_REWARD, Advice, Learns, Mark, Point, Rule, Severity, gettext_noop
 from monitoring.diagnostics.levels import number
 
 TIMES: Final = ((5.0, Severity.CRITICAL), (2.0, Severity.ERROR), (1.0, Severity.WARNING))
@@ -28,6 +28,7 @@ class KlExplosion(Rule):
     aliases: ClassVar = ("actor/kl_loss", "actor/ppo_kl", "critic/kl", "kl", "objective/kl")
     each: ClassVar = True
     limits: ClassVar = {"threshold": 1.0}
+    learns: ClassVar = Learns("threshold", least=0.2, most=5.0)
 
     def begin(self) -> None:
         return None

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from monitoring.diagnostics.core import BY_REWARD, Advice, Mark, Point, Rule, Severity, Value, gettext_noop
+from monitoring.diagnostics.core import BY_REWARD, Advice, Learns, Mark, Point, Rule, Severity, Value, gettext_noop
 from monitoring.diagnostics.levels import number
 from monitoring.diagnostics.statistics import Ema
 
@@ -45,6 +45,7 @@ class LengthExplosion(Rule):
         "response_length/mean", "completions/mean_length", "train/completions/mean_length", "completion_length",
     )  # fmt: skip
     limits: ClassVar = {"times": 2.0, "crash_times": 1.5}
+    learns: ClassVar = Learns("times", least=1.5, most=4.0, along=("crash_times",))
 
     def begin(self) -> State:
         return State()

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from monitoring.diagnostics.core import BY_LOSS, Advice, Mark, Point, Rule, Severity, gettext_noop
+from monitoring.diagnostics.core import BY_LOSS, Advice, Learns, Mark, Point, Rule, Severity, gettext_noop
 from monitoring.diagnostics.levels import number
 from monitoring.diagnostics.statistics import Ema
 
@@ -46,6 +46,7 @@ class LossPlateau(Rule):
     aliases: ClassVar = ("train/loss", "loss")
     quiet: ClassVar = 1
     limits: ClassVar = {"patience": 50, "min_delta": 1e-3, "diverged": 2.0}
+    learns: ClassVar = Learns("diverged", least=1.5, most=5.0, codes=("diverged",))
 
     def begin(self) -> State:
         return State()

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Final
 
-from monitoring.diagnostics.core import BY_REWARD, Advice, gettext_noop
+from monitoring.diagnostics.core import BY_REWARD, Advice, Learns, gettext_noop
 from monitoring.diagnostics.levels import LevelRule
 
 
@@ -20,6 +20,7 @@ class RolloutMismatch(LevelRule):
     algorithms: ClassVar = BY_REWARD
     aliases: ClassVar = ("training/rollout_probs_diff_mean",)
     limits: ClassVar = {"warning": 0.01, "error": 0.05, "window": 5}
+    learns: ClassVar = Learns("warning", least=0.005, most=0.05, along=("error",))
 
 
 RULE: Final = RolloutMismatch()

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Final
 
-from monitoring.diagnostics.core import BY_REWARD, Advice, gettext_noop
+from monitoring.diagnostics.core import BY_REWARD, Advice, Learns, gettext_noop
 from monitoring.diagnostics.levels import LevelRule
 
 
@@ -21,6 +21,7 @@ class Truncation(LevelRule):
     aliases: ClassVar = ("response_length/clip_ratio", "completions/clipped_ratio", "train/completions/clipped_ratio")
     # Twenty steps: a model that learns to be brief may begin with answers that are too long.
     limits: ClassVar = {"warning": 0.1, "error": 0.25, "window": 20}
+    learns: ClassVar = Learns("warning", least=0.05, most=0.3, along=("error",))
 
 
 RULE: Final = Truncation()

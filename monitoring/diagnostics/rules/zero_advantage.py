@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
-from monitoring.diagnostics.core import BY_REWARD, Advice, Mark, Point, gettext_noop
+from monitoring.diagnostics.core import BY_REWARD, Advice, Learns, Mark, Point, gettext_noop
 from monitoring.diagnostics.levels import LevelRule, LevelState, number
 
 HIGHEST: Final = "critic/advantages/max"
@@ -28,6 +28,7 @@ class ZeroAdvantage(LevelRule):
     aliases: ClassVar = ("frac_reward_zero_std", "train/frac_reward_zero_std", HIGHEST)
     reaches: ClassVar = True
     limits: ClassVar = {"warning": 0.5, "error": 0.9, "window": 10}
+    learns: ClassVar = Learns("warning", least=0.3, most=0.55, along=("error",))
 
     def read(
         self, state: LevelState, points: Sequence[Point], limits: Mapping[str, float]

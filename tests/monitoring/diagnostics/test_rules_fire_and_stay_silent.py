@@ -104,6 +104,8 @@ def test_a_rule_fires(case: Fires) -> None:
     assert (finding.start_step, finding.severity) == (case.start, case.severity)
     if case.value is not None:
         assert finding.value == pytest.approx(case.value)
+    about = {"metric": finding.metric, "step": finding.start_step, "value": "", "threshold": ""}
+    assert RULES[case.rule].messages[finding.code] % {**finding.params, **about}
 
 
 SILENT: list[tuple[str, str, Columns]] = [
