@@ -243,10 +243,10 @@ def _type_problem(leaf: Leaf, value: Json) -> Problem | None:
 
 
 def _items_problem(leaf: Leaf, value: Any) -> Problem | None:
-    """Lists hold what the trainer says, else what the default list holds; without an example, any scalars."""
+    """Lists hold what the trainer says, else what the default list holds; without an example, anything flat."""
     samples = {schema.json_type(item) for item in leaf.default} if isinstance(leaf.default, (list, tuple)) else set()
     said = set(leaf.items.split("|")) if leaf.items else set()
-    expected = said or samples or {"string", "number", "integer", "boolean"}
+    expected = said or samples or {"string", "number", "integer", "boolean", "null"}
     if "number" in expected:
         expected = expected | {"integer"}
     for item in value:

@@ -105,8 +105,11 @@ def test_what_cannot_be_compared_says_why(machine: Host, tmp_path: Path) -> None
     assert "could not be compared" in machine.last_error
 
 
-def test_without_an_environment_there_is_nothing_to_compare(machine: Host) -> None:
+def test_without_an_environment_there_is_nothing_to_compare(
+    machine: Host, tmp_path: Path, settings: LazySettings
+) -> None:
     report(machine)
+    settings.CHECKOUT_DIR = tmp_path / "a checkout where nothing was set up"
     assert compare(machine).status == "unknown"
 
 

@@ -122,6 +122,9 @@ def test_a_page_gets_its_own_partials_and_the_points_for_its_charts(run: Run, li
     run.log_and_sync(3, loss=7)
     seen = page.until(lambda html: "metric-feed" in html)
     assert feed_of(seen[-1])["points"] == {"loss": [[3, 7]]}
+    told = page.until(lambda html: "job-unread" in html)[-1]
+    assert "Left out, since they are no numbers: loss." in told
+    run.log_and_sync(4, loss=8)
     rest = "".join(page.until(lambda html: "job-progress" in html))
     assert "job-status" not in rest
 

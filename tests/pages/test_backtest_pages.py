@@ -59,7 +59,7 @@ def test_one_is_asked_for_by_a_form_and_read_on_its_page(alice: Client) -> None:
     assert "step 11, 9 before the end" in html
     assert html.count("<b>False alarm</b>") == 1
     assert "<code>kl_explosion.threshold</code>" in html
-    assert "hx-ws:connect" not in html, "nothing changes any more"
+    assert "topics=backtests" not in html, "nothing changes any more"
     assert f'href="/backtests/{made.pk}/"' in alice.get("/backtests/").content.decode()
 
 
