@@ -7,6 +7,7 @@ that slept, do nothing twice. What a check says was done, its own update did.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Final
 
 from django.db import transaction
@@ -29,7 +30,7 @@ from pipelines.states import (
     PipelineStatus,
     StageStatus,
 )
-from pipelines.transitions import move_pipeline, touch_pipeline
+from pipelines.transitions import moving, touch_pipeline
 from platform_site.common import clock
 
 ACTOR: Final = "integrity"
@@ -104,12 +105,17 @@ def waiting_for_nothing(limit: int) -> Iterator[Finding]:
     unended = Stage.objects.filter(dependants=OuterRef("pk")).exclude(status__in=STAGE_TERMINAL)
     found = Stage.objects.filter(
         ~Exists(unended), status=StageStatus.PENDING, pipeline__status=PipelineStatus.RUNNING
-    ).select_related("pipeline")
-    for stage in found[:limit]:
-        advance(stage.pipeline_id, actor=ACTOR)
-        now = Stage.objects.filter(pk=stage.pk).values_list("status", flat=True).first()
-        if now is not None and now != StageStatus.PENDING:
-            yield Finding("waiting_for_nothing", stage, f"waited though all it needs has ended; {now}")
+    ).order_by("pipeline")
+    for pipeline_id, stages in groupby(list(found[:limit]), key=lambda stage: stage.pipeline_id):
+        by_id = {stage.pk: stage for stage in stages}
+        those = Stage.objects.filter(pk__in=by_id)
+        with moving(pipeline_id):
+            # Those that another pass was first with are its to tell of.
+            waiting = list(those.filter(status=StageStatus.PENDING).values_list("pk", flat=True))
+            advance(pipeline_id, actor=ACTOR)
+            now = dict(those.filter(pk__in=waiting).exclude(status=StageStatus.PENDING).values_list("pk", "status"))
+        for pk, status in now.items():
+            yield Finding("waiting_for_nothing", by_id[pk], f"waited though all it needs has ended; {status}")
 
 
 def not_before_out_of_reach(limit: int) -> Iterator[Finding]:
@@ -182,12 +188,15 @@ def pipelines_that_should_have_ended(limit: int) -> Iterator[Finding]:
     """A pipeline ends with its last stage."""
     found: QuerySet[Pipeline] = Pipeline.objects.filter(~_unended_stage()).exclude(status__in=PIPELINE_TERMINAL)
     for pipeline in found[:limit]:
-        if pipeline.status == PipelineStatus.PENDING:
-            move_pipeline(pipeline.pk, PipelineEvent.CANCEL, actor=ACTOR)
-        else:
-            advance(pipeline.pk, actor=ACTOR)
-        now = Pipeline.objects.filter(pk=pipeline.pk).values_list("status", flat=True).first()
-        if now is not None and now != pipeline.status:
+        with moving(pipeline.pk) as moves:
+            if moves.pipeline is None or moves.pipeline.status != pipeline.status:
+                continue
+            if pipeline.status == PipelineStatus.PENDING:
+                moves.whole(PipelineEvent.CANCEL, actor=ACTOR)
+            else:
+                advance(pipeline.pk, actor=ACTOR)
+            now = moves.pipeline.status
+        if now != pipeline.status:
             yield Finding("pipeline_not_ended", pipeline, f"was {pipeline.status} with all its stages ended; {now}")
 
 
