@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -31,8 +32,6 @@ PAUSE: Final = timedelta(days=1)
 
 def set_up(user: User, host: Host, *, packages: str = "", wheelhouse: bool = False, reason: str = "") -> Pipeline:
     """Started when this returns. `packages`: cpu, cuda, or what the machine has. Raises Invalid, Conflict."""
-    if Stage.objects.filter(kind=KIND, host=host).exclude(status__in=STAGE_TERMINAL).exists():
-        raise Conflict(_("This host is being set up already."))
     params: dict[str, Any] = {"host": host.name}
     if packages:
         params["packages"] = packages
@@ -41,7 +40,12 @@ def set_up(user: User, host: Host, *, packages: str = "", wheelhouse: bool = Fal
     name = _("Set up %(host)s") % {"host": host.name}
     spec = PipelineSpec(name, [StageSpec("setup", KIND, params)], description=reason, priority=8)
     try:
-        return create_pipeline(user=user, spec=spec, start=True)
+        with transaction.atomic():
+            # Two that ask at once both find nothing: the host's row lets the second look when the first is done.
+            Host.objects.select_for_update().filter(pk=host.pk).first()
+            if Stage.objects.filter(kind=KIND, host=host).exclude(status__in=STAGE_TERMINAL).exists():
+                raise Conflict(_("This host is being set up already."))
+            return create_pipeline(user=user, spec=spec, start=True)
     except Invalid as error:
         told = {name.removeprefix("stages.0.params."): " ".join(said) for name, said in error.fields.items()}
         raise Invalid(next(iter(told.values()), error.message), told, code="cannot_set_up") from error

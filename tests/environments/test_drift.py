@@ -3,13 +3,16 @@
 import json
 import os
 import sys
+import threading
 import venv
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -22,7 +25,7 @@ from pipelines.services import setup_host
 from pipelines.services.dispatch import dispatch
 from pipelines.states import PipelineStatus, StageStatus
 from pipelines.tasks import maintenance_tick
-from platform_site.common.errors import Invalid, Unavailable
+from platform_site.common.errors import Conflict, Invalid, Unavailable
 from platform_site.common.messages import connect
 from platform_site.common.models import AuditEvent
 from platform_site.common.queues import MAINTENANCE
@@ -227,6 +230,27 @@ def test_a_set_up_waits_for_the_runs_that_use_the_environment_and_new_ones_wait_
     later.refresh_from_db()
     assert later.status == StageStatus.STARTING
     assert later.pipeline.status == PipelineStatus.RUNNING
+
+
+@pytest.mark.django_db(transaction=True)
+def test_six_who_set_a_host_up_at_once_begin_it_once(machine: Host) -> None:
+    Host.objects.update(facts_at=timezone.now())
+    charlie, begin = people.charlie(), threading.Barrier(6)
+
+    def ask(_nth: int) -> str:
+        try:
+            begin.wait(20)
+            setup_host.set_up(charlie, machine)
+        except Conflict as error:
+            return error.message
+        finally:
+            connection.close()
+        return "begun"
+
+    with ThreadPoolExecutor(6) as pool:
+        told = sorted(pool.map(ask, range(6)))
+    assert told == ["This host is being set up already."] * 5 + ["begun"]
+    assert Stage.objects.count() == 1
 
 
 def test_the_api_tells_of_this_machine_and_of_each_host(machine: Host, charlie: APIClient) -> None:
