@@ -18,7 +18,7 @@ from environments.transports import TransportError, Unreachable, for_host
 from environments.transports.connection import fingerprint, forget, greeted, key_line
 from environments.transports.secrets import Secret
 from platform_site.common import audit
-from platform_site.common.errors import Conflict, Invalid, PlatformError, Unavailable
+from platform_site.common.errors import Conflict, Invalid, NotFound, PlatformError, Unavailable
 from platform_site.common.models import Project, User
 from platform_site.common.paths import slug as valid_slug
 
@@ -71,19 +71,31 @@ def create(user: User, project: Project, name: str, fields: dict[str, Any], kind
 
 def update(user: User, host: Host, fields: dict[str, Any]) -> Host:
     """Change some fields. Another address or port forgets the host key, and these or another user the credentials:
-    what was meant for one machine is never sent to another. Raises Invalid."""
-    before = (host.address, host.port, host.user)
-    apply(host, fields)
-    if before[:2] != (host.address, host.port):
-        host.host_key = ""
-    if host.kind == Host.Kind.SSH and before != (host.address, host.port, host.user) and not _given(fields):
-        host.secret = ""
+    what was meant for one machine is never sent to another. Raises Invalid, NotFound.
+
+    Others write to the row as well, people and the observer: it is read anew, and only what changed is written.
+    """
     changed = sorted(name for name in fields if name not in SECRETS or _given(fields))
     with transaction.atomic():
+        try:
+            host.refresh_from_db(from_queryset=Host.objects.select_for_update())
+        except Host.DoesNotExist:
+            raise NotFound(_("There is no such host.")) from None
+        stood = _columns(host)
+        before = (host.address, host.port, host.user)
+        apply(host, fields)
+        if before[:2] != (host.address, host.port):
+            host.host_key = ""
+        if host.kind == Host.Kind.SSH and before != (host.address, host.port, host.user) and not _given(fields):
+            host.secret = ""
         host.retry_at = None
-        host.save()
+        host.save(update_fields=[name for name, value in _columns(host).items() if value != stood[name]])
         audit.record("host.update", user, host, name=host.name, changed=changed)
     return host
+
+
+def _columns(host: Host) -> dict[str, Any]:
+    return {field.name: field.value_from_object(host) for field in Host._meta.concrete_fields}
 
 
 def delete(user: User, host: Host) -> None:

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
+from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -23,6 +24,10 @@ from platform_site.common.models import Project, User
 
 PATIENCE_S: Final = 90.0
 POLL_S: Final = 0.5
+ENROLLED: Final = (
+    "slots", "labels", "address", "root", "python", "secret", "facts", "facts_at", "gpus", "unreachable_since",
+    "retry_at", "failures",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,17 @@ def enrol(
     fill_in(host, address=address, root=root, python=python, token=token)
     host.clean_fields(exclude=["project"])
     host.facts, host.facts_at = look(host), timezone.now()
-    if not host.gpus_by_hand:
-        host.gpus = written(HostGpu(gpu["index"], gpu["name"]) for gpu in host.facts["gpus"])
     host.unreachable_since = host.retry_at = None
     host.failures = 0
-    host.save()
-    audit.record("host.enrol", user, host, kind=host.kind, address=host.address)
+    with transaction.atomic():
+        # The look takes a while: what others wrote meanwhile stays.
+        now = Host.objects.select_for_update().filter(pk=host.pk).first()
+        if now is not None:
+            host.gpus, host.gpus_by_hand = now.gpus, now.gpus_by_hand
+        if not host.gpus_by_hand:
+            host.gpus = written(HostGpu(gpu["index"], gpu["name"]) for gpu in host.facts["gpus"])
+        host.save(update_fields=None if now is None else ENROLLED)
+        audit.record("host.enrol", user, host, kind=host.kind, address=host.address)
     return Enrolled(host, host.facts["ray"], host.facts["python"])
 
 

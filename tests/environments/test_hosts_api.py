@@ -14,7 +14,9 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from environments.models import Host
+from environments.services import hosts as services
 from environments.transports.secrets import Secret
+from platform_site.common.errors import NotFound
 from platform_site.common.models import AuditEvent
 from tests import people
 from tests.pipelines import builders
@@ -119,6 +121,29 @@ def test_what_was_meant_for_one_machine_is_never_sent_to_another(
     assert charlie.patch("/api/v1/hosts/gpu-1/", change, format="json").status_code == 200
     host = Host.objects.get()
     assert (bool(host.host_key), bool(host.secret)) == (keeps_key, keeps_secret)
+
+
+@pytest.mark.parametrize(
+    ("kind", "address"), [(Host.Kind.SSH, "gpu-1.example.org"), (Host.Kind.RAY, "http://127.0.0.1:8265")]
+)
+def test_a_change_leaves_alone_what_others_wrote_meanwhile(kind: Host.Kind, address: str) -> None:
+    place = {"address": address, "root": "/mnt/shared", "python": "/opt/venv/bin/python"}
+    seen = builders.host("gpu-1", kind=kind, user="trainer", facts={"home": "/old"}, **place)
+    now = timezone.now()
+    by_others = {"slots": 3, "unreachable_since": now, "observer_until": now, "facts": {"home": "/new"}}
+    Host.objects.update(**by_others)
+    services.update(people.charlie(), seen, {"enabled": False})
+    host = Host.objects.get()
+    assert not host.enabled
+    assert {name: getattr(host, name) for name in by_others} == by_others
+
+
+def test_a_host_that_was_removed_meanwhile_does_not_come_back() -> None:
+    seen = builders.host("gpu-1", kind=Host.Kind.SSH, address="gpu-1.example.org", user="trainer")
+    Host.objects.all().delete()
+    with pytest.raises(NotFound):
+        services.update(people.charlie(), seen, {"slots": 2})
+    assert not Host.objects.exists()
 
 
 def test_a_key_with_a_passphrase_needs_it(charlie: APIClient, tmp_path: Path) -> None:
