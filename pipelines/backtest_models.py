@@ -32,6 +32,9 @@ class Backtest(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-created_at"]
+        indexes: ClassVar = [
+            models.Index(fields=["lease_until"], condition=models.Q(completed_at=None), name="backtest_lease")
+        ]
 
     def __str__(self) -> str:
         return str(self.id)

@@ -88,7 +88,8 @@ def learn_from_run(stream_id: str) -> None:
 
 @released_connections()
 def tick() -> None:
-    """What the scheduler does each second: send a look at each host with live attempts, and a dispatch if due.
+    """What the scheduler does each second: send a look at each host with live attempts, a dispatch if due, and on what
+    a worker that died left of a back-test.
 
     Also to hosts that are disabled: that keeps new work away, and must not keep what runs there from ending; and to
     those that did not answer, since nothing is sent there until they do.
@@ -100,6 +101,7 @@ def tick() -> None:
         send_observe(host_id, remote=kind != Host.Kind.LOCAL)
     if Attempt.objects.filter(outcome="", stage__status=StageStatus.QUEUED).exists():
         send_dispatch()
+    backtests.send_abandoned()
     notifications_tick()
 
 

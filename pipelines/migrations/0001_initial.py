@@ -67,6 +67,11 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ["-created_at"],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("completed_at", None)), fields=["lease_until"], name="backtest_lease"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(

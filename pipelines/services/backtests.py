@@ -1,7 +1,7 @@
 """Try rules on past runs: what was asked for, and the work on it, which goes on wherever it was left.
 
 A back-test is read run by run. Each run is kept when it was read, so that a worker that dies loses one; whoever works
-holds a lease, and the next maintenance sends what nobody holds again.
+holds a lease. Where that ran out the next second sends the work again, and maintenance sends whatever nobody holds.
 """
 
 import logging
@@ -32,7 +32,7 @@ from monitoring.thresholds import set_limits
 from pipelines.models import Attempt, Backtest, BacktestRun, Job
 from pipelines.services.learn import learnt_for
 from pipelines.states import STAGE_TERMINAL, StageStatus
-from platform_site.common import audit, live
+from platform_site.common import audit, clock, live
 from platform_site.common.errors import Invalid
 from platform_site.common.messages import send
 from platform_site.common.models import Project, User
@@ -45,10 +45,11 @@ REPLAYED: Final = tuple(name for name in RULES if name not in NOT_FROM_STEPS)
 """Rules that read steps. The log and the clock of a past run are not there to be read again."""
 MOST_RUNS: Final = 500
 CHUNK: Final = 2000
-LEASE_S: Final = 60.0
+LEASE: Final = timedelta(seconds=60)
 TOLD_S: Final = 1.0
 SLICE_S: Final = 240.0
 """After so long the rest is sent on: others wait in the same queue."""
+MOST_SENT: Final = 50
 MOST_WHOLE: Final = 10_000
 
 GROUP: Final = "backtests"
@@ -170,15 +171,29 @@ def delete(backtest: Backtest, user: User) -> None:
         live.push_on_commit(GROUP, backtest=str(backtest.pk))
 
 
-def send_work(backtest_id: UUID) -> None:
-    send("work_on_backtest", MAINTENANCE, str(backtest_id))
+def send_work(backtest_id: UUID) -> bool:
+    """Whether it went."""
+    return send("work_on_backtest", MAINTENANCE, str(backtest_id))
 
 
 def send_unfinished() -> None:
     """Send those on that nobody works on."""
-    free = Backtest.objects.filter(Q(lease_until=None) | Q(lease_until__lt=timezone.now()), completed_at=None)
-    for backtest_id in free.values_list("pk", flat=True)[:50]:
+    free = Backtest.objects.filter(Q(lease_until=None) | _let_go(), completed_at=None)
+    for backtest_id in free.values_list("pk", flat=True)[:MOST_SENT]:
         send_work(backtest_id)
+
+
+def send_abandoned() -> None:
+    """Send those on whose worker died: once each, since the lease that ran out is taken off them."""
+    found = Backtest.objects.filter(_let_go(), completed_at=None)
+    for backtest_id, until in found.values_list("pk", "lease_until")[:MOST_SENT]:
+        if send_work(backtest_id):
+            Backtest.objects.filter(pk=backtest_id, lease_until=until).update(lease_until=None)
+
+
+def _let_go() -> Q:
+    """A lease that ran out, or that a clock which was set back since would hold for long."""
+    return Q(lease_until__lt=timezone.now()) | Q(lease_until__gt=clock.out_of_reach(LEASE))
 
 
 def work(backtest_id: UUID, *, slice_s: float = SLICE_S, told: Callable[[int, int], object] | None = None) -> bool:
@@ -187,8 +202,8 @@ def work(backtest_id: UUID, *, slice_s: float = SLICE_S, told: Callable[[int, in
     `told` is called with the runs and steps read so far.
     """
     now = timezone.now()
-    free = Backtest.objects.filter(Q(lease_until=None) | Q(lease_until__lt=now), pk=backtest_id, completed_at=None)
-    if not free.update(lease_until=now + timedelta(seconds=LEASE_S)):
+    free = Backtest.objects.filter(Q(lease_until=None) | _let_go(), pk=backtest_id, completed_at=None)
+    if not free.update(lease_until=now + LEASE):
         return Backtest.objects.filter(pk=backtest_id, completed_at__isnull=False).exists()
     Backtest.objects.filter(pk=backtest_id, started_at=None).update(started_at=now)
     backtest = Backtest.objects.get(pk=backtest_id)
@@ -260,7 +275,7 @@ class _Working:
         if now - self.told_at < TOLD_S:
             return
         self.told_at = now
-        self._keep(steps=steps, lease_until=timezone.now() + timedelta(seconds=LEASE_S))
+        self._keep(steps=steps, lease_until=timezone.now() + LEASE)
 
     def _keep(self, **values: Any) -> None:
         if self.told is not None:

@@ -15,6 +15,7 @@ from monitoring.models import Finding
 from pipelines.models import Backtest, BacktestRun, Job
 from pipelines.services.backtests import Asked, create, delete, send_unfinished, work
 from pipelines.states import StageStatus
+from pipelines.tasks import tick
 from platform_site.common.errors import Invalid
 
 from . import builders
@@ -169,6 +170,33 @@ def test_a_message_that_was_lost_is_sent_again(tmp_path: Path, sent: Callable[[]
     work(made.pk)
     send_unfinished()
     assert sent() == [str(made.pk)]
+
+
+def test_what_a_worker_that_died_left_is_sent_on_by_the_next_tick_once(
+    tmp_path: Path, sent: Callable[[], list[str]]
+) -> None:
+    past_run(tmp_path, StageStatus.COMPLETED, HEALTHY)
+    made = create(Asked(), builders.person(), by_worker=False)
+    Backtest.objects.filter(pk=made.pk).update(lease_until=timezone.now() + timedelta(seconds=30))
+    tick()
+    assert sent() == [], "somebody works on it"
+    Backtest.objects.filter(pk=made.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+    tick()
+    assert sent() == [str(made.pk)]
+    made.refresh_from_db()
+    assert made.lease_until is None, "the next tick sends it no more"
+    assert work(made.pk)
+
+
+def test_a_clock_that_is_set_back_holds_no_lease(tmp_path: Path, sent: Callable[[], list[str]]) -> None:
+    past_run(tmp_path, StageStatus.COMPLETED, HEALTHY)
+    made = create(Asked(), builders.person(), by_worker=False)
+    an_hour_later = timezone.now() + timedelta(hours=1)
+    Backtest.objects.filter(pk=made.pk).update(lease_until=an_hour_later)
+    tick()
+    assert sent() == [str(made.pk)]
+    Backtest.objects.filter(pk=made.pk).update(lease_until=an_hour_later)
+    assert work(made.pk)
 
 
 def test_a_run_that_was_deleted_meanwhile_is_passed_over(tmp_path: Path) -> None:
