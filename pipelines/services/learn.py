@@ -1,5 +1,7 @@
 """What healthy runs teach the doctor: read once each when they have ended, asked when a run of their kind begins."""
 
+import logging
+import math
 from collections.abc import Iterable
 from datetime import datetime
 from itertools import islice
@@ -18,7 +20,10 @@ from monitoring.thresholds import is_set, kept
 from pipelines.models import Job
 from pipelines.states import StageStatus
 from platform_site.common.messages import send
+from platform_site.common.outages import PASSING
 from platform_site.common.queues import MAINTENANCE
+
+logger = logging.getLogger(__name__)
 
 MOST_RUNS: Final = 50
 """The newest that are learnt from: what was healthy a hundred runs ago may be another thing today."""
@@ -47,9 +52,22 @@ def send_unread() -> None:
 
 
 def learn_from(stream_id: UUID) -> None:
-    """Keep how far the figures of a run went. May run twice."""
+    """Keep how far the figures of a run went: none where they cannot be told. May run twice.
+
+    A run that nothing can be learnt from counts as read: sent again and again, such runs would crowd out all others.
+    Where the database is away it is raised: that passes.
+    """
     stream = Stream.objects.get(pk=stream_id)
-    found = reach(_samples(stream_id), rules_for(stream.algorithm))
+    try:
+        found = reach(_samples(stream_id), rules_for(stream.algorithm))
+    except PASSING:
+        raise  # the next maintenance sends it again
+    except Exception:
+        logger.exception("Nothing is learnt from run %s", stream_id)
+        found = {}
+    if endless := sorted(rule for rule, figure in found.items() if not math.isfinite(figure)):
+        logger.warning("Nothing is learnt from run %s: a figure of %s is not finite", stream_id, ", ".join(endless))
+        found = {}
     Stream.objects.filter(pk=stream_id).update(reach=found)
 
 

@@ -1,5 +1,6 @@
 """Healthy runs of the same algorithm and base model set the thresholds of the next one, from when it begins."""
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pytest_django import Settings
 
 from environments.models import Host
 from environments.transports import for_host
-from monitoring.models import Finding, Stream
+from monitoring.models import Finding, MetricRow, Stream
 from monitoring.thresholds import limits_for, source_of
 from pipelines.kinds.train_model import TrainModel
 from pipelines.models import Job, Stage
@@ -115,3 +116,25 @@ def test_each_healthy_run_is_read_once_after_it_ended(tmp_path: Path, sent: Call
     assert Stream.objects.get(pk=healthy.pk).reach == {"kl_explosion": pytest.approx(0.3)}
     send_unread()
     assert sent() == [str(healthy.pk)]
+
+
+def test_a_run_whose_figures_cannot_be_read_is_not_read_again(tmp_path: Path, sent: Callable[[], list[str]]) -> None:
+    damaged = past_run(tmp_path, StageStatus.COMPLETED, STEADY)
+    MetricRow.objects.filter(segment__stream_id=damaged.pk).update(values=b"damaged")
+    learn_from(damaged.pk)
+    assert Stream.objects.get(pk=damaged.pk).reach == {}
+    send_unread()
+    assert sent() == []
+
+
+def test_a_run_with_a_figure_beyond_all_numbers_is_not_read_again(
+    tmp_path: Path, sent: Callable[[], list[str]]
+) -> None:
+    losses = {"train/loss": [1e-310] * 100 + [1.0] * 100}
+    endless = past_run(tmp_path, StageStatus.COMPLETED, losses, algorithm="sft")
+    learn_from(endless.pk)
+    found = Stream.objects.get(pk=endless.pk).reach
+    assert found is not None
+    assert all(math.isfinite(figure) for figure in found.values())
+    send_unread()
+    assert sent() == []
