@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from .core import EVERY_METRIC, EVERY_STEP, Finding, Mark, Point, Rule, Sample, Severity, Value
 from .rules.nan_inf import WATCHED
+from .statistics import finite
 
 VERSION: Final = 1
 """Of the rules and their states: with another one a run is read anew."""
@@ -40,7 +41,7 @@ class State:
             "upto": self.upto,
             "seen": sorted(self.seen),
             "metrics": {
-                rule: {name: asdict(one) if is_dataclass(one) else None for name, one in found.items()}  # type: ignore[arg-type]
+                rule: {name: sound(asdict(one)) if is_dataclass(one) else None for name, one in found.items()}  # type: ignore[arg-type]
                 for rule, found in self.metrics.items()
             },
             "windows": {
@@ -77,6 +78,18 @@ def _restored(fresh: Any, body: Mapping[str, Any] | None) -> Any:
     return replace(fresh, **{name: _frozen(value) for name, value in body.items()})
 
 
+def sound(value: Any) -> Any:
+    """The same of anything that has to fit into JSON, which knows finite numbers alone."""
+    match value:
+        case float():
+            return finite(value)
+        case dict():
+            return {key: sound(item) for key, item in value.items()}
+        case tuple() | list():
+            return [sound(item) for item in value]
+    return value
+
+
 def _frozen(value: Any) -> Any:
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
 
@@ -110,7 +123,14 @@ def advance(state: State, samples: Sequence[Sample], rules: Mapping[str, Rule], 
         set_limits = {**rule.limits, **(limits or {}).get(rule.name, {})}
         for metric in _read_by(rule, fresh, names, known, odd, windows.get(rule.name, {})):
             points = _points(fresh, metric)
-            known[metric], marks = rule.read(known.get(metric, rule.begin()), points, set_limits)
+            before = known.get(metric, rule.begin())
+            marks: list[Mark] = []
+            try:
+                known[metric], marks = rule.read(before, points, set_limits)
+            except ArithmeticError:
+                # Figures beyond what there are numbers for: the rule goes on with the next, and the others read these.
+                known[metric] = before
+            marks = [Mark(*sound(mark)) for mark in marks]
             window = windows.get(rule.name, {}).get(metric)
             if not marks and window is None:
                 continue

@@ -1,9 +1,19 @@
 """What can be kept of a series in a few numbers. All of it frozen: a new value gives a new one."""
 
 import math
+import sys
 from typing import Final, NamedTuple
 
 _MOST: Final = 64
+LARGEST: Final = sys.float_info.max
+
+
+def finite(value: float) -> float:
+    """What can be kept of a figure, where numbers at the edge of what there is were divided or multiplied: the largest
+    number in place of an infinite one, 0 in place of none."""
+    if math.isfinite(value):
+        return value
+    return 0.0 if math.isnan(value) else math.copysign(LARGEST, value)
 
 
 class Ema(NamedTuple):
@@ -17,9 +27,9 @@ class Ema(NamedTuple):
         """`weight` is what the past counts for, e.g. 0.97; the first values count evenly."""
         count = self.count + 1
         share = max(1 - weight, 1 / count)
-        away = value - self.mean
-        mean = self.mean + share * away
-        return Ema(mean, (1 - share) * (self.variance + share * away * away), count)
+        away = finite(value - self.mean)
+        mean = finite(self.mean + share * away)
+        return Ema(mean, finite((1 - share) * (self.variance + share * away * away)), count)
 
     @property
     def deviation(self) -> float:

@@ -8,6 +8,7 @@ of two syncs at the same time one wins each batch, and the other goes on from th
 import gc
 import json
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -294,7 +295,7 @@ def _pace_s(segment: Segment) -> float | None:
     assert segment.first_step is not None
     assert segment.last_step is not None
     pace = (segment.last_time - segment.first_time) / (segment.last_step - segment.first_step)
-    return pace if pace > 0 else None
+    return pace if 0 < pace < math.inf else None
 
 
 def _keep_bad(segment_id: int, generation: int, bad: list[lines.Bad]) -> None:

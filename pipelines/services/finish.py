@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.db import DatabaseError
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -23,6 +22,7 @@ from pipelines.services.dispatch import requeue_at
 from pipelines.states import Outcome, StageEvent, StageStatus
 from pipelines.transitions import Moves, Step, moving
 from platform_runtime.contract import Claim, ContractError
+from platform_site.common.outages import PASSING
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +156,7 @@ def end_each(done: Sequence[Done]) -> set[str]:
     for one in done:
         try:
             queued |= _end_alone(one)
-        except DatabaseError:
+        except PASSING:
             raise  # it passes: the stage is left to its lease, and done again
         except Exception as error:
             logger.exception("Stage %s cannot keep its result", one.attempt.stage_id)

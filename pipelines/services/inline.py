@@ -8,7 +8,6 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 
-from django.db import DatabaseError
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -25,7 +24,7 @@ from pipelines.states import Outcome, StageEvent, StageStatus
 from pipelines.transitions import MovedMeanwhile, Step, moving
 from platform_site.common import clock
 from platform_site.common.errors import PlatformError
-from platform_site.common.outages import outage
+from platform_site.common.outages import PASSING, outage
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +115,7 @@ def _work(attempts: Sequence[Attempt]) -> list[Done]:
         for attempt in attempts:
             try:
                 verdict = _verdict(attempt)
-            except DatabaseError:
+            except PASSING:
                 logger.exception("Stage %s found no database", attempt.stage_id)
             else:
                 # Counted by a clock that nobody sets, as a runner does.
@@ -131,7 +130,7 @@ def _verdict(attempt: Attempt) -> Verdict:
         return kind.run(attempt.stage, params_of(attempt.stage))
     except (PlatformError, TransportError) as error:
         return Verdict(False, str(error), retryable=isinstance(error, TransportError))
-    except DatabaseError:
+    except PASSING:
         raise
     except Exception as error:
         if away := outage(error):

@@ -133,8 +133,10 @@ def _observe_runners(host: Host, attempts: list[Attempt]) -> bool:
                 new.append(reading.look(attempt, probe, transport))
                 read.append((attempt, probe))
         reading.sum_up(host, new)
-        for stream_id in behind([attempt.stage_id for attempt, _probe in read]):
-            refresh(stream_id)
+        by_stream = {attempt.stage_id: attempt for attempt, _probe in read}
+        for stream_id in behind(by_stream):
+            with _by_itself(by_stream[stream_id]):
+                refresh(stream_id)
         judged = sentences([attempt for attempt, _probe in read])
         for attempt, probe in read:
             with _by_itself(attempt):

@@ -4,8 +4,6 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from django.db import DatabaseError
-
 from environments.models import Host
 from environments.transports import Transport, Unreachable
 from monitoring.services.diagnose import refresh
@@ -14,6 +12,7 @@ from pipelines.kinds import runner_kind
 from pipelines.models import Attempt
 from pipelines.services import stall
 from pipelines.services.progress import keep_progress
+from platform_site.common.outages import PASSING
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ def _read(attempt: Attempt, transport: Transport) -> SyncResult:
     """Take in what is new. What cannot be read must not keep a run from ending: it is judged by what was."""
     try:
         return runner_kind(attempt.stage.kind).observe(attempt.stage, attempt, transport)
-    except (Unreachable, DatabaseError):
+    except (Unreachable, *PASSING):
         raise  # it passes, and the next look reads on
     except Exception:
         logger.exception("Reading %s failed", attempt.folder)

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.conf import settings
-from django.db import DatabaseError
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -20,7 +19,7 @@ from pipelines.services.leases import LEASE_S
 from pipelines.services.reading import read_out
 from pipelines.states import Outcome, StageStatus
 from platform_site.common import clock
-from platform_site.common.outages import outage
+from platform_site.common.outages import PASSING, outage
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ def _judge(attempt: Attempt, exit_info: dict[str, Any], transport: Transport) ->
     """The kind's verdict. Where what the run left cannot even be looked at, it failed, rather than to run for ever."""
     try:
         return runner_kind(attempt.stage.kind).judge(attempt.stage, attempt, exit_info, transport)
-    except (Unreachable, DatabaseError):
+    except (Unreachable, *PASSING):
         raise  # it passes, and the next look judges
     except Exception as error:
         logger.exception("Judging %s failed", attempt.folder)
@@ -77,7 +76,7 @@ def _kept(
     """End an attempt. Where what its kind makes of the end cannot be kept, it failed, rather than to run for ever."""
     try:
         return end(attempt, probe, transport)
-    except (Unreachable, DatabaseError):
+    except (Unreachable, *PASSING):
         raise  # it passes, and the next look ends it
     except Exception as error:
         logger.exception("The end of %s cannot be kept", attempt.folder)

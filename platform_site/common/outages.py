@@ -44,13 +44,17 @@ def is_no_space(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in _NO_SPACE
 
 
+PASSING: Final = (OperationalError, InterfaceError)
+"""Errors of the database after which the same may be tried again. A value that it refuses is refused for ever."""
+
+
 def outage(error: BaseException | None) -> Outage | None:
     """What the error says about what the platform stands on; None when it is something else."""
     if error is None:
         return None
     if is_no_space(error):
         return Outage("disk_full", data_folder() or no_space(_("the platform or its temporary files"), 0))
-    if not isinstance(error, OperationalError | InterfaceError):
+    if not isinstance(error, PASSING):
         return None
     if full := data_folder():
         return Outage("disk_full", full)

@@ -105,3 +105,17 @@ def test_a_finding_of_an_earlier_attempt_does_not_stop_the_next(hands: Hands) ->
     hands.wait(lambda: hands.attempt(stage).number == 2)
     hands.launch(stage)
     assert hands.until(stage) == "completed"
+
+
+def test_figures_that_no_number_can_tell_keep_no_run_from_being_cancelled(hands: Hands) -> None:
+    script = """
+for n in range(1, 31):
+    step(n, **{"critic/grad_norm": 1e-310})
+step(31, **{"critic/grad_norm": 1.0})
+time.sleep(60)
+"""
+    stage = watched(hands, script)
+    hands.launch(stage)
+    hands.wait(lambda: Stream.objects.filter(pk=stage.pk, last_step=31).exists())
+    cancel.cancel_stage(stage.pk, user=builders.person())
+    assert hands.until(stage) == "cancelled"

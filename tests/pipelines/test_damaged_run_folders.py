@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import IntegrityError
 
 from environments.transports import Transport
+from monitoring.services.sync import SyncResult
 from pipelines.folders import run_folder
 from pipelines.kinds import Verdict, registry
 from pipelines.models import Attempt, Stage
@@ -194,3 +196,22 @@ def test_a_runner_without_a_process_record_is_seen_to_run(hands: Hands) -> None:
 
     assert hands.until(stage, timeout_s=15) == "failed"
     assert "timeout" in stage.error_message
+
+
+class Refused(ScriptKind):
+    """Whose readings the database refuses, now and always."""
+
+    name = "refused"
+
+    def observe(self, stage: Stage, attempt: Attempt, transport: Transport) -> SyncResult:
+        raise IntegrityError("CHECK constraint failed")
+
+
+registry.register(Refused())
+
+
+def test_what_the_database_refuses_keeps_no_run_from_its_end(hands: Hands) -> None:
+    stage = hands.script("pass")
+    Stage.objects.filter(pk=stage.pk).update(kind=Refused.name)
+    hands.launch(stage)
+    assert hands.until(stage) == "completed"
