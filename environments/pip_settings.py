@@ -13,6 +13,7 @@ PIP_TO_UV: Final = {
     "find-links": "UV_FIND_LINKS",
     "cert": "SSL_CERT_FILE",
 }
+INDEXES: Final = frozenset({"UV_DEFAULT_INDEX", "UV_INDEX"})
 
 
 def uv_environment(python: Path) -> dict[str, str]:
@@ -35,6 +36,8 @@ def translate(listed: str, environment: Mapping[str, str]) -> dict[str, str]:
         if match.group(1) == "extra-index-url":  # of local folders only pip makes an index
             places = [place for place in places if not place.startswith("file:")]
         name = PIP_TO_UV[match.group(1)]
+        if name in INDEXES and "UV_NO_INDEX" in environment:
+            continue  # uv would ask an index that is named all the same
         if places and name not in environment:
             found[name] = " ".join(places)
     return found

@@ -174,6 +174,8 @@ class NewTargetSerializer(StrictSerializer):
 class Targets(ApiListView):
     """Where messages to you are sent. The addresses themselves are never shown."""
 
+    required_role = Role.VIEWER
+    writing_scope = "operate"
     # A process looks at the address, which no transaction waits for; a second one of the same name is refused.
     naturally_idempotent = True
     serializer_class = TargetSerializer
@@ -192,6 +194,8 @@ class Targets(ApiListView):
 
 
 class TargetDetail(ApiDetailView):
+    required_role = Role.VIEWER
+    writing_scope = "operate"
     serializer_class = TargetSerializer
 
     def get(self, request: Request, target_id: int) -> Response:
@@ -210,6 +214,8 @@ class TargetDetail(ApiDetailView):
 
 
 class TryTarget(ApiView):
+    required_role = Role.VIEWER
+    writing_scope = "operate"
     # Sends, which no transaction waits for; a second one is refused for some seconds.
     naturally_idempotent = True
 

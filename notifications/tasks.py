@@ -4,7 +4,7 @@ import dramatiq
 
 from notifications.services.delivery import deliver
 from notifications.services.spread import spread
-from platform_site.common.queues import NOTIFICATIONS
+from platform_site.common.queues import NOTIFICATIONS, OUTSIDE
 
 # The tick finds in the database what is left to do, and sends it again.
 
@@ -16,7 +16,7 @@ def spread_events() -> None:
         pass
 
 
-@dramatiq.actor(queue_name=NOTIFICATIONS, time_limit=90_000, max_retries=0)
+@dramatiq.actor(queue_name=OUTSIDE, time_limit=90_000, max_retries=0)
 def deliver_to(target_id: int) -> None:
     """Send what waits for one address outside, as one message."""
     deliver(target_id)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Final
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from notifications.models import Delivery, Event, Preference, Target
@@ -18,7 +18,7 @@ from notifications.services.wording import message
 from platform_site.common import clock, crypto
 from platform_site.common.errors import Unavailable
 from platform_site.common.messages import send
-from platform_site.common.queues import NOTIFICATIONS
+from platform_site.common.queues import OUTSIDE
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,8 @@ LONGEST: Final = timedelta(seconds=LONGEST_PAUSE_S)
 
 @dataclass(frozen=True)
 class _Claim:
-    """What one message takes along. `deliveries` are in state SENDING, and nobody else sends to the target."""
+    """What one message takes along. `deliveries` are in state SENDING, and nobody else sends to the target.
+    `tries` of the one that was tried most often, this time included."""
 
     target: Target
     deliveries: list[int]
@@ -45,7 +46,7 @@ class _Claim:
 
 def send_deliver(target_id: int) -> None:
     """Have a worker send. Should the message be lost, the next tick sends it again."""
-    send("deliver_to", NOTIFICATIONS, target_id, max_age_ms=60_000)
+    send("deliver_to", OUTSIDE, target_id, max_age_ms=60_000)
 
 
 def due_targets() -> list[int]:
@@ -90,18 +91,18 @@ def _claim(target_id: int) -> _Claim | None:
             Target.objects.filter(pk=target_id).update(next_at=None, pause_s=0)
             return None
         ids = [one.pk for one in waiting]
+        mine.filter(pk__in=ids).update(state=Delivery.State.SENDING, tries=F("tries") + 1)
         tries = max(one.tries for one in waiting) + 1
-        mine.filter(pk__in=ids).update(state=Delivery.State.SENDING, tries=tries)
     return _Claim(target, ids, [one.event for one in waiting], tries)
 
 
 def _settle(claim: _Claim, outcome: outside.Outcome) -> None:
-    again = outcome.passes and claim.tries < MOST_TRIES
-    state = Delivery.State.PENDING if again else Delivery.State.SENT if outcome.ok else Delivery.State.FAILED
     now = timezone.now()
     with transaction.atomic():
         mine = Delivery.objects.filter(pk__in=claim.deliveries, state=Delivery.State.SENDING)
-        mine.update(state=state)
+        if outcome.passes:
+            mine.filter(tries__lt=MOST_TRIES).update(state=Delivery.State.PENDING)
+        mine.update(state=Delivery.State.SENT if outcome.ok else Delivery.State.FAILED)
         if outcome.ok:
             pause_s = _pause_s(claim.target)
             Target.objects.filter(pk=claim.target.pk).update(

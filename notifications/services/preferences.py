@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from django.conf import settings
+from django.db import transaction
 from django.utils.translation import get_language, gettext_noop
 from django.utils.translation import gettext as _
 
@@ -89,6 +90,7 @@ def _spoken() -> str:
     return get_language() or settings.LANGUAGE_CODE
 
 
+@transaction.atomic
 def keep(
     user: User,
     *,
@@ -99,7 +101,10 @@ def keep(
     """Change some of it. `channels`: {name: {"kinds": [slug], "severity": word}}, either may be left out.
     Raises BadRequest."""
     known = {kind.slug for kind in kinds()}
-    before = wishes_for(user)
+    keep_language(user)
+    # Of two changes at once, the second one starts from what the first one left.
+    kept = Preference.objects.select_for_update().get(user=user)
+    before = wishes_of(kept)
     stored = {name: {"off": sorted(one.off), "from": int(one.least)} for name, one in before.channels.items()}
     for name, chosen in (channels or {}).items():
         if name not in CHANNELS:
@@ -114,14 +119,10 @@ def keep(
             stored[name]["from"] = int(Severity.of(chosen["severity"]))
     if language is not None and language not in dict(settings.LANGUAGES):
         _refuse("language", _("There are: %(known)s.") % {"known": ", ".join(dict(settings.LANGUAGES))})
-    kept, _made = Preference.objects.update_or_create(
-        user=user,
-        defaults={
-            "channels": stored,
-            "mine_only": before.mine_only if mine_only is None else mine_only,
-            "language": language or before.language,
-        },
-    )
+    kept.channels = stored
+    kept.mine_only = before.mine_only if mine_only is None else mine_only
+    kept.language = language or before.language
+    kept.save()
     audit.record("notifications.prefer", user, kept)
     return wishes_of(kept)
 

@@ -1,7 +1,9 @@
 """Addresses that messages are sent to. They go in, and never come out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.db import IntegrityError, transaction
 from django.db.models import Q
@@ -13,7 +15,7 @@ from notifications.services import outside
 from notifications.services.preferences import keep_language, wishes_for
 from notifications.services.wording import trial
 from platform_site.common import audit, clock, crypto
-from platform_site.common.errors import Conflict, Invalid
+from platform_site.common.errors import Conflict, Invalid, NotFound
 from platform_site.common.models import User
 
 MOST: Final = 10
@@ -25,22 +27,37 @@ def add(user: User, name: str, url: str) -> Target:
     """Raises Invalid for an address that nothing can be sent to, Conflict for a name that is taken."""
     name = _named(name)
     known = _checked(url)
-    if Target.objects.filter(user=user).count() >= MOST:
-        raise Conflict(_("There are %(most)s addresses at most. Remove one first.") % {"most": MOST})
     made = Target(user=user, name=name, medium=known.medium, service=known.service[:60], secret=crypto.encrypt(url))
-    keep_language(user)
-    return _saved(made, "notifications.target.add")
+    with _one_of_a_name(), transaction.atomic():
+        User.objects.select_for_update().get(pk=user.pk)  # of two at once, the second one counts the first
+        if Target.objects.filter(user=user).count() >= MOST:
+            raise Conflict(_("There are %(most)s addresses at most. Remove one first.") % {"most": MOST})
+        keep_language(user)
+        made.save()
+        _record("notifications.target.add", made)
+    return made
 
 
 def change(target: Target, *, name: str | None = None, url: str | None = None) -> Target:
-    """Another address forgets what became of the last one. Raises Invalid and Conflict."""
+    """Another address forgets what became of the last one. Raises Invalid, Conflict, and NotFound for one that was
+    removed meanwhile."""
+    changes: dict[str, Any] = {}
     if name is not None:
-        target.name = _named(name)
+        changes["name"] = _named(name)
     if url is not None:
         known = _checked(url)
-        target.medium, target.service, target.secret = known.medium, known.service[:60], crypto.encrypt(url)
-        target.sent_at, target.problem, target.problem_at = None, {}, None
-    return _saved(target, "notifications.target.change")
+        changes |= {"medium": known.medium, "service": known.service[:60], "secret": crypto.encrypt(url)}
+        changes |= {"sent_at": None, "problem": {}, "problem_at": None}
+    if not changes:
+        return target
+    for field, value in changes.items():
+        setattr(target, field, value)
+    with _one_of_a_name(), transaction.atomic():
+        # The check took a while: the row may be gone, and `next_at` may hold the place of a message on its way.
+        if not Target.objects.filter(pk=target.pk).update(**changes):
+            raise NotFound(_("There is no such address."))
+        _record("notifications.target.change", target)
+    return target
 
 
 def remove(target: Target) -> None:
@@ -88,12 +105,14 @@ def _checked(url: str) -> outside.Outcome:
     return known
 
 
-def _saved(target: Target, action: str) -> Target:
+def _record(action: str, target: Target) -> None:
+    audit.record(action, target.user, target, name=target.name, service=target.service)
+
+
+@contextmanager
+def _one_of_a_name() -> Iterator[None]:
     try:
-        with transaction.atomic():
-            target.save()
-            audit.record(action, target.user, target, name=target.name, service=target.service)
+        yield
     except IntegrityError as error:
         told = _("There is an address of that name.")
         raise Conflict(told, {"name": told}) from error
-    return target

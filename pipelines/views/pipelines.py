@@ -120,14 +120,17 @@ def preview_pipeline(request: HttpRequest) -> HttpResponse:
 
 def _first_form(request: HttpRequest) -> PipelineForm:
     template = pipeline_templates.template(request.GET.get("template", ""))
-    if template is not None:
-        form = PipelineForm.of_template(template)
-        form.place(create.problems(visitor(request), form.spec()))
-        return form
     try:
-        return PipelineForm.of(selectors.pipeline_for(request.user, UUID(request.GET.get("from", ""))))
+        form = (
+            PipelineForm.of_template(template)
+            if template is not None
+            else PipelineForm.of(selectors.pipeline_for(request.user, UUID(request.GET.get("from", ""))))
+        )
     except ValueError:
         return PipelineForm.blank()
+    if len(form.rows) <= MOST_ROWS:
+        form.place(create.problems(visitor(request), form.spec()))
+    return form
 
 
 def _editor(request: HttpRequest, form: PipelineForm, *, status: int = 200) -> HttpResponse:

@@ -12,8 +12,10 @@ CONTROL: Final = "control"
 REMOTE: Final = "remote"
 """The same for hosts that are reached over a network: one that keeps silent holds up no other tick."""
 NOTIFICATIONS: Final = "notifications"
-"""What is told to people, here and outside: a mail server that keeps silent holds up nothing else."""
+"""Who is told of what."""
+OUTSIDE: Final = "outside"
+"""Messages to other servers: one that keeps silent holds up nothing else, and not what is told in the page."""
 
 PRIORITY: Final[dict[str, int]] = {TRAINING: 10, EVALUATION: 7, PREPROCESSING: 6, DEFAULT: 5, MAINTENANCE: 3}
 STAGE_QUEUES: Final = tuple(PRIORITY)
-ALL_QUEUES: Final = (*STAGE_QUEUES, CONTROL, REMOTE, NOTIFICATIONS)
+ALL_QUEUES: Final = (*STAGE_QUEUES, CONTROL, REMOTE, NOTIFICATIONS, OUTSIDE)

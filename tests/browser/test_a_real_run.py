@@ -83,6 +83,8 @@ def test_sign_in_start_the_run_and_watch_it_learn(browser: Browser, platform: Pl
     expect(metrics).to_contain_text("train/loss")
     table = page.locator("metric-chart[name='train/loss'] details")
     table.locator("summary").click()
+    # The rows are made when the browser says that it has opened.
+    expect(table.locator("tbody td").first).to_be_visible()
     losses = [float(text) for text in table.locator("tbody td").all_text_contents()]
     assert len(losses) >= 12
     assert losses[0] < losses[-1] / 2, "the newest stands first, and the loss fell"

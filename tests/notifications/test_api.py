@@ -218,3 +218,21 @@ def test_the_same_request_sent_twice_makes_one_address(client: APIClient) -> Non
 def test_a_token_that_only_reads_adds_no_address(bob: User) -> None:
     reader = people.program(bob, scope="read")
     assert reader.post(f"{BASE}targets/", {"name": "x", "url": "json://x.org"}, format="json").status_code == 403
+
+
+@pytest.mark.parametrize(("scope", "let_in"), [("read", False), ("operate", True)])
+def test_a_viewer_manages_their_own_addresses_with_a_token_that_may_write(scope: str, let_in: bool) -> None:
+    viewer = people.alice()
+    client = people.program(viewer, scope=scope)
+    with Web() as web:
+        target = targets.add(viewer, "team", web.url())
+        one = f"{BASE}targets/{target.pk}/"
+        assert client.get(one).status_code == 200
+        answers = [
+            client.post(f"{BASE}targets/", {"name": "x", "url": web.url()}, format="json"),
+            client.patch(one, {"name": "all"}, format="json"),
+            client.post(f"{one}test/"),
+            client.delete(one),
+        ]
+    assert [answer.status_code for answer in answers] == ([201, 200, 200, 204] if let_in else [403] * 4)
+    assert list(Target.objects.values_list("name", flat=True)) == (["x"] if let_in else ["team"])

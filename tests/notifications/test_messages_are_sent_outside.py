@@ -148,6 +148,25 @@ def test_what_did_not_arrive_is_tried_again_five_times_at_growing_distances(alic
     assert not deliver(target.pk)
 
 
+def test_each_event_has_its_own_five_tries(alice: User, web: Web) -> None:
+    web.status = 503
+    target = targets.add(alice, "team", web.url())
+    note(failure(1))
+    spread_all()
+    for _ in range(4):
+        deliver(target.pk)
+        waits_no_more(target)
+    note(failure(2))
+    spread_all()
+    deliver(target.pk)
+    assert dict(Delivery.objects.values_list("event__key", "state")) == {"stage:1": "failed", "stage:2": "pending"}
+    for _ in range(4):
+        waits_no_more(target)
+        assert deliver(target.pk)
+    assert states() == {"failed": 2}
+    assert len(web.got) == 9
+
+
 def test_what_was_refused_for_good_is_not_tried_again(alice: User, web: Web) -> None:
     web.status = 404
     target = targets.add(alice, "team", web.url())

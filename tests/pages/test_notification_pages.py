@@ -109,6 +109,14 @@ def test_marking_needs_no_script_and_leads_back(client: Client, alice: User) -> 
     assert not Notification.objects.filter(user=alice, read_at=None).exists()
 
 
+@pytest.mark.parametrize(
+    "word", ["nan", "notifications", "jobs/", "//evil.example/", "javascript:x", "/\\\\evil.example"]
+)
+def test_a_way_back_that_is_no_path_of_this_site_leads_to_the_list(client: Client, word: str) -> None:
+    answer = client.post("/notifications/read-all/", {"next": word})
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/notifications/")
+
+
 def test_somebody_elses_is_not_there(client: Client) -> None:
     bob = people.bob()
     note_all([failure(1)])

@@ -459,6 +459,7 @@ def test_a_copy_starts_from_what_is_there(alice: Client, broken: Pipeline) -> No
     html = text(alice, f"/pipelines/create/?from={broken.pk}")
     assert html.count("data-stage>") == 3
     assert 'value="Broken"' in html
+    assert "Can be started" in html
     assert text(alice, "/pipelines/create/?from=nonsense").count("data-stage>") == 1
 
 

@@ -74,6 +74,7 @@ def test_pips_settings_are_told_to_uv() -> None:
         "UV_DEFAULT_INDEX": "https://mirror.example/simple",
         "UV_INDEX": "https://more.example/simple",
     }
+    assert translate(listed, {"UV_NO_INDEX": "1", "SSL_CERT_FILE": "/mine"}) == {}, "wheels from a folder ask nobody"
     assert translate("", {}) == {}
 
 

@@ -39,6 +39,7 @@ def wheelhouse(tmp_path: Path, settings: LazySettings) -> Iterator[Path]:
     (world.checkout / "environments/version.json").write_bytes(version_json(world))
     settings.CHECKOUT_DIR = world.checkout
     folder = Path(settings.DATA_DIR, "wheelhouse")
+    shutil.rmtree(folder, ignore_errors=True)  # other tests put wheels there, too
     folder.mkdir(parents=True)
     for wheel in world.simple.rglob("*.whl"):
         shutil.copy(wheel, folder)
