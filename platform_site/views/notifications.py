@@ -82,9 +82,12 @@ def notification_preferences(request: HttpRequest) -> HttpResponse:
     return _preferences(request)
 
 
-@require_POST
+@require_http_methods(["GET", "POST"])
 @needs(Role.VIEWER)
 def add_target(request: HttpRequest) -> HttpResponse:
+    if request.method != "POST":
+        # Whoever comes back to the address of a refused form, as by a change of the language.
+        return redirect("notification-preferences")
     name = request.POST.get("name", "")
     try:
         made = targets.add(visitor(request), name, request.POST.get("url", ""))

@@ -186,6 +186,7 @@ def test_an_address_is_added_tried_and_removed_and_never_shown(client: Client) -
 
 def test_a_wrong_address_is_told_at_its_field_and_not_given_back(client: Client) -> None:
     answer = client.post("/notifications/targets/", {"name": "team", "url": f"exec://{SECRET}"})
+    assert client.get("/notifications/targets/").headers["Location"] == "/notifications/preferences/"
     html = answer.content.decode()
     assert answer.status_code == 422
     assert 'id="target-url-error"' in html

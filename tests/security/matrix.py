@@ -81,7 +81,7 @@ PAGES: Final[dict[str, Row]] = {
     "notifications/read-all/": {"POST": VIEWER},
     "notifications/<int:notification_id>/read/": {"POST": VIEWER},
     "notifications/preferences/": {"GET": VIEWER, "POST": VIEWER},
-    "notifications/targets/": {"POST": VIEWER},
+    "notifications/targets/": {"GET": VIEWER, "POST": VIEWER},
     "notifications/targets/<int:target_id>/test/": {"POST": VIEWER},
     "notifications/targets/<int:target_id>/remove/": {"GET": VIEWER, "POST": VIEWER},
     "system/": {"GET": VIEWER},
