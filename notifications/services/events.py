@@ -37,13 +37,13 @@ def note_all(happened: Collection[Happened]) -> None:
     Event.objects.bulk_create(
         [
             Event(
-                key=one.key[:400],
+                key=_kept(one.key[:400]),
                 kind=one.kind,
                 severity=one.severity,
-                group=one.group[:100],
-                about=one.about[:200],
-                link=one.link[:300],
-                args=one.args,
+                group=_kept(one.group[:100]),
+                about=_kept(one.about[:200]),
+                link=_kept(one.link[:300]),
+                args=_kept(one.args),
                 owner_id=one.owner_id,
             )
             for one in happened
@@ -52,6 +52,18 @@ def note_all(happened: Collection[Happened]) -> None:
         batch_size=200,
     )
     transaction.on_commit(send_spread, robust=True)
+
+
+def _kept(value: Any) -> Any:
+    """What a trainer said may hold what PostgreSQL takes for no text: that must not undo what is being told of."""
+    match value:
+        case str():
+            return value.replace("\0", "\ufffd").encode(errors="replace").decode()
+        case dict():
+            return {_kept(key): _kept(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_kept(item) for item in value]
+    return value
 
 
 def send_spread() -> None:

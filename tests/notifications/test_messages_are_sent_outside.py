@@ -221,7 +221,7 @@ def test_a_clock_that_was_set_back_holds_nothing_up(alice: User, web: Web) -> No
 
 def test_control_characters_and_directions_of_names_reach_no_message(alice: User, web: Web) -> None:
     target = targets.add(alice, "team", web.url())
-    note(failure(about="a\r\nBcc: x\u202eb\x00", args={"stage": "s\n", "reason": "\x1b[31mred"}))
+    note(failure(about="a\r\nBcc: x\u202eb\x00", args={"stage": "s\n", "reason": "\x1b[31mr\x00ed\ud800"}))
     spread_all()
     deliver(target.pk)
     (message,) = web.messages
