@@ -32,7 +32,13 @@ def look(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> SyncR
 def read_out(attempt: Attempt, transport: Transport) -> None:
     """Take in all that an attempt left: no look follows."""
     _read(attempt, transport)
-    refresh(attempt.stage_id)
+    try:
+        refresh(attempt.stage_id)
+    except PASSING:
+        raise
+    except Exception:
+        # What the doctor cannot read says nothing against the run.
+        logger.exception("Diagnosing %s failed", attempt.folder)
 
 
 def sum_up(host: Host, looks: Sequence[SyncResult]) -> None:
