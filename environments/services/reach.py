@@ -6,6 +6,7 @@ from typing import Final
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from environments import notices
 from environments.models import Host
@@ -33,6 +34,20 @@ def lost(host: Host, error: Unreachable) -> None:
             last_error_at=now,
         )
         notices.is_away(host, host.unreachable_since, str(error)[:_LONGEST])
+
+
+def noticed(host: Host, error: Unreachable) -> None:
+    """It did not answer somebody who had work for it. The pause grows by the tries of the observer alone."""
+    host.refresh_from_db(fields=["unreachable_since", "failures"])
+    if host.unreachable_since is None:
+        lost(host, error)
+
+
+def silence(host: Host) -> str:
+    """What is waited for where one waits for a host that does not answer."""
+    assert host.unreachable_since is not None, "it does not answer"
+    since = timezone.localtime(host.unreachable_since).strftime("%Y-%m-%d %H:%M %Z")
+    return _("host %(host)s, which has not answered since %(since)s") % {"host": host.name, "since": since}
 
 
 def found(host: Host) -> bool:

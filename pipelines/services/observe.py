@@ -13,7 +13,6 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -23,13 +22,13 @@ from environments.services import reach
 from environments.transports import TransportError, Unreachable, for_host
 from monitoring.services.diagnose import behind, refresh
 from monitoring.services.sync import SyncResult, sync_stream
-from pipelines.kinds import Verdict, is_inline
+from pipelines.kinds import is_inline
 from pipelines.models import Attempt
-from pipelines.services import finish, inline, reading
+from pipelines.services import inline, reading, silent
 from pipelines.services.dispatch import dispatch
 from pipelines.services.doctor import sentences
 from pipelines.services.settle import settle
-from pipelines.states import STAGE_ACTIVE, StageStatus
+from pipelines.states import STAGE_ACTIVE
 from platform_site.common import clock
 from platform_site.common.errors import Conflict
 
@@ -122,7 +121,13 @@ def _observe_runners(host: Host, attempts: list[Attempt]) -> bool:
         probes = transport.probe([attempt.folder for attempt in attempts])
     except Unreachable as error:
         reach.lost(host, error)
-        return _give_up(host, attempts)
+        return silent.look(host, attempts)
+    try:
+        # First of all: what was given up must not meet what comes after it.
+        silent.answers_again(host, attempts, transport)
+    except Unreachable as error:
+        reach.lost(host, error)
+        return False
     ended = reach.found(host)
     read: list[tuple[Attempt, dict[str, Any]]] = []
     new: list[SyncResult] = []
@@ -155,24 +160,3 @@ def _by_itself(attempt: Attempt) -> Iterator[None]:
         raise
     except Exception:
         logger.exception("Observing %s failed", attempt.folder)
-
-
-def _give_up(host: Host, attempts: list[Attempt]) -> bool:
-    """What runs on a host that has kept silent for longer than the grace is lost; True when anything was.
-
-    Should it live on there, it is ended when the host is back (`integrity_runs.orphans`).
-    """
-    grace = settings.UNREACHABLE_GRACE_S
-    silent_s = clock.age_s(host.unreachable_since) if host.unreachable_since is not None else 0.0
-    if not grace or silent_s < grace:
-        return False
-    reason = _("The run was lost: host %(host)s has not answered for %(minutes)d min.") % {
-        "host": host.name,
-        "minutes": silent_s // 60,
-    }
-    for attempt in attempts:
-        if attempt.stage.status == StageStatus.CANCELLING:
-            finish.cancelled(attempt, Verdict(False), {})
-        else:
-            finish.fail_or_retry(attempt, Verdict(False, attempt.reason or reason, not attempt.reason), {}, lost=True)
-    return bool(attempts)

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from environments import gpus, training
 from environments.models import Host
+from environments.services.reach import silence
 from pipelines import placement
 from pipelines.gpu_selectors import needed
 from pipelines.kinds import inline_names, is_inline, needs_training_environment, set_up_names
@@ -45,6 +46,11 @@ class Places:
     def _hosts(self) -> dict[str, Host]:
         hosts = Host.objects.select_for_update().filter(enabled=True).order_by("name")
         return {host.name: host for host in hosts}
+
+    @cached_property
+    def _nearest(self) -> list[Host]:
+        """This machine, then what answers."""
+        return sorted(self._hosts.values(), key=lambda host: (not host.is_local, host.unreachable_since is not None))
 
     @cached_property
     def _environments(self) -> dict[str, training.TrainingState]:
@@ -117,7 +123,7 @@ class Places:
 
     def _take_inline(self, stage: Stage) -> Host | None:
         """It runs in the worker itself; a host is only its address."""
-        for host in self._hosts.values():
+        for host in self._nearest:
             if stage.host_id in (None, host.pk):
                 self.given[stage.pk] = ()
                 return host
@@ -177,7 +183,7 @@ class Places:
                     % values
                 )
             case Why.UNREACHABLE:
-                return _("host %(host)s does not answer") % values
+                return silence(host)
             case Why.ENVIRONMENT:
                 return self._environment_told(host)
             case _:

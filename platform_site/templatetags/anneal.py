@@ -172,7 +172,7 @@ def progress_of(job: Job) -> Progress:
         target=found.target_step,
         fraction=found.fraction,
         eta_s=found.eta_s,
-        waiting_for=selectors.waiting_for(stage) if stage.status == "queued" else "",
+        waiting_for=selectors.waiting_for(stage) if stage.status != "pending" else "",
     )
 
 
