@@ -1,9 +1,10 @@
 """Whether a host answers: a condition with its age, and a growing pause before it is asked again."""
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -11,10 +12,12 @@ from django.utils.translation import gettext as _
 from environments import notices
 from environments.models import Host
 from environments.transports import Unreachable
+from platform_site.common import clock
 
 logger = logging.getLogger(__name__)
 
 MAX_BACKOFF: Final = timedelta(seconds=60)
+SEEN_EVERY_S: Final = 20.0
 _LONGEST: Final = 500
 
 
@@ -53,11 +56,32 @@ def silence(host: Host) -> str:
 def found(host: Host) -> bool:
     """It answers. True when it had not: what waited for it may start."""
     if host.unreachable_since is None and not host.failures:
+        _seen(host)
         return False
     logger.info("Host %s answers again", host.name)
-    host.unreachable_since, host.failures = None, 0
-    Host.objects.filter(pk=host.pk).update(unreachable_since=None, retry_at=None, failures=0)
+    host.unreachable_since, host.failures, host.seen_at = None, 0, timezone.now()
+    Host.objects.filter(pk=host.pk).update(unreachable_since=None, retry_at=None, failures=0, seen_at=host.seen_at)
     return True
+
+
+def is_due(host: Host) -> bool:
+    """Whether it is time to ask a host that nothing runs on if it answers. One that was never checked is nobody's yet;
+    one that is silent is asked at each end of its pause."""
+    if host.unreachable_since is not None:
+        return True
+    known = host.enabled and not host.is_local and host.facts_at is not None
+    return known and bool(settings.HOST_CHECK_S) and _age_s(host.seen_at) >= settings.HOST_CHECK_S
+
+
+def _seen(host: Host) -> None:
+    """Keep when it answered last, now and then: some hosts are looked at each second."""
+    if not host.is_local and _age_s(host.seen_at) >= min(SEEN_EVERY_S, settings.HOST_CHECK_S or SEEN_EVERY_S):
+        host.seen_at = timezone.now()
+        Host.objects.filter(pk=host.pk).update(seen_at=host.seen_at)
+
+
+def _age_s(moment: datetime | None) -> float:
+    return clock.LONG_AGO_S if moment is None else clock.age_s(moment)
 
 
 def failed(host: Host, message: str) -> None:

@@ -41,7 +41,8 @@ def observe_host(host_id: int) -> int:
     """Look at every live attempt of a host, in one round trip; how many there were.
 
     One at a time a host: a lease in the database, so that a slow host cannot pile up observers. A host that does
-    not answer is left alone for a growing while, and nothing on it is judged.
+    not answer is left alone for a growing while, and nothing on it is judged. One that nothing runs on is asked whether
+    it answers when that is due.
     """
     me = f"{socket.gethostname()[:40]}-{secrets.token_hex(8)}"
     if not _take_lease(host_id, me):
@@ -49,7 +50,7 @@ def observe_host(host_id: int) -> int:
     try:
         host = Host.objects.get(pk=host_id)
         attempts = list(open_attempts().filter(host=host))
-        if attempts or host.unreachable_since is not None:
+        if attempts or reach.is_due(host):
             _observe(host, attempts)
         return len(attempts)
     finally:
@@ -96,10 +97,16 @@ def open_attempts() -> QuerySet[Attempt]:
 
 
 def _take_lease(host_id: int, me: str) -> bool:
+    taken = Host.objects.filter(ready(), pk=host_id)
+    return taken.update(observer=me, observer_until=timezone.now() + LEASE) == 1
+
+
+def ready() -> Q:
+    """Hosts that nobody looks at just now, and whose pause is over."""
     now = timezone.now()
     free = Q(observer_until=None) | Q(observer_until__lt=now) | Q(observer_until__gt=clock.out_of_reach(LEASE))
     due = Q(retry_at=None) | Q(retry_at__lte=now) | Q(retry_at__gt=clock.out_of_reach(reach.MAX_BACKOFF))
-    return Host.objects.filter(free, due, pk=host_id).update(observer=me, observer_until=now + LEASE) == 1
+    return free & due
 
 
 def _observe(host: Host, found: list[Attempt]) -> None:
@@ -108,7 +115,7 @@ def _observe(host: Host, found: list[Attempt]) -> None:
         if is_inline(attempt.stage.kind):
             ended |= inline.observe(attempt)
     attempts = [attempt for attempt in found if not is_inline(attempt.stage.kind)]
-    if attempts or host.unreachable_since is not None:
+    if attempts or reach.is_due(host):
         ended |= _observe_runners(host, attempts)
     if ended:
         dispatch()
