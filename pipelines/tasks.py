@@ -77,7 +77,7 @@ def maintain() -> None:
 
 @dramatiq.actor(queue_name=MAINTENANCE, time_limit=240_000, **_ONCE)
 def compare_environment(host_id: int) -> None:
-    """Compare the training environment of one host with what the platform needs, and do what the policy says."""
+    """Check one host, compare its training environment with what the platform needs, and do what the policy says."""
     setup_host.look(host_id)
 
 

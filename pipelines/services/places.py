@@ -98,15 +98,16 @@ class Places:
         """A host with room for the stage, which counts from now on."""
         if is_inline(stage.kind):
             return self._take_inline(stage)
-        if stage.kind in set_up_names() and self._in_use(stage.host_id):
+        if stage.kind in set_up_names() and (why := self._keeps_from_set_up(stage.host_id)):
             self.refused.add(_shape(stage))
-            self._note(stage, _("the end of the runs there that use its training environment"))
+            self._note(stage, why)
             return None
         ask = self._ask(stage)
         if ask.gpus and not self._leases_known:
             self._look_up_leases()
         decision, self._rooms = placement.place(ask, self._rooms)
         if isinstance(decision, Placed):
+            self._working.append((self._hosts[decision.host].pk, stage.kind))
             self.given[stage.pk] = decision.gpus
             return self._hosts[decision.host]
         self.refused.add(_shape(stage))
@@ -130,8 +131,14 @@ class Places:
         self._note(stage, _("no host is enabled"))
         return None
 
-    def _in_use(self, host_id: int | None) -> bool:
-        return any(host == host_id and needs_training_environment(kind) for host, kind in self._working)
+    def _keeps_from_set_up(self, host_id: int | None) -> str:
+        """What a set-up of the host waits for: one at a time, whoever asked for it, and none under those who train."""
+        there = [kind for host, kind in self._working if host == host_id]
+        if any(kind in set_up_names() for kind in there):
+            return _("the end of the set-up of its host that is under way")
+        if any(needs_training_environment(kind) for kind in there):
+            return _("the end of the runs there that use its training environment")
+        return ""
 
     def _ask(self, stage: Stage) -> Ask:
         host = next((host.name for host in self._hosts.values() if host.pk == stage.host_id), "")
