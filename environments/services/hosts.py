@@ -1,5 +1,6 @@
 """Hosts: add, change, enrol, check, remove. Nothing secret comes out of here."""
 
+import json
 import re
 from dataclasses import dataclass
 from datetime import timedelta
@@ -147,7 +148,8 @@ def refuse_stale(host: Host, revision: int) -> None:
     )
     for who, details in since.order_by("id").values_list("actor_name", "details"):
         for name in details["changed"]:
-            value = "***" if name == "credentials" else str(getattr(host, name)) or "–"
+            value = "***" if name == "credentials" else getattr(host, name)
+            value = json.dumps(value) if isinstance(value, list) else str(value) or "–"
             fields[name] = _("It is %(value)s now: %(who)s changed it.") % {"value": value, "who": who}
     told = _("The host is at revision %(now)s, not %(named)s: somebody changed it. Nothing was saved; load it again.")
     raise Conflict(told % {"now": host.revision, "named": revision}, fields, code="stale_revision")

@@ -50,7 +50,7 @@ def silence(host: Host) -> str:
     """What is waited for where one waits for a host that does not answer."""
     assert host.unreachable_since is not None, "it does not answer"
     since = timezone.localtime(host.unreachable_since).strftime("%Y-%m-%d %H:%M %Z")
-    return _("host %(host)s, which has not answered since %(since)s") % {"host": host.name, "since": since}
+    return _("host %(host)s, silent since %(since)s") % {"host": host.name, "since": since}
 
 
 def found(host: Host) -> bool:

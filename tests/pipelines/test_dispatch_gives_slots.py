@@ -82,7 +82,7 @@ def test_a_host_that_does_not_answer_gets_no_new_runs(machine: Host) -> None:
     stage = queued()
     assert dispatch() == 0
     stage.refresh_from_db()
-    assert stage.waiting_for.startswith("host local, which has not answered since 20")
+    assert stage.waiting_for.startswith("host local, silent since 20")
 
 
 def test_short_work_belongs_to_this_machine_and_to_none_that_is_silent(machine: Host) -> None:

@@ -88,7 +88,7 @@ def test_its_row_says_what_it_waits_for_until_the_host_is_back(hands: Hands, pro
     Host.objects.update(retry_at=None)
     hands.look()
     assert hands.status(stage) == "starting"
-    assert waiting_for(stage).startswith("host far, which has not answered since 20")
+    assert waiting_for(stage).startswith("host far, silent since 20")
     version = stage.version
     Host.objects.update(retry_at=None)
     hands.look()
@@ -107,7 +107,7 @@ def test_what_runs_there_says_so_too(hands: Hands, proxy: sshd.Proxy) -> None:
     hands.until(stage, StageStatus.RUNNING)
     silent(hands, proxy, 2 * BLIP_S)
     assert hands.status(stage) == "running"
-    assert waiting_for(stage).startswith("host far, which has not answered since")
+    assert waiting_for(stage).startswith("host far, silent since")
     back(hands, proxy)
     assert (hands.status(stage), waiting_for(stage)) == ("running", "")
 
@@ -129,7 +129,7 @@ def test_its_slot_comes_free_and_another_host_takes_it(hands: Hands, make_host: 
     Stage.objects.update(not_before=None)
     dispatch.dispatch()
     assert hands.status(stage) == "queued"
-    assert waiting_for(stage).startswith("host far, which has not answered since")
+    assert waiting_for(stage).startswith("host far, silent since")
     near = make_host("near", root=f"{hands.host.root}/near")
     dispatch.dispatch()
     assert hands.status(stage) == "starting"

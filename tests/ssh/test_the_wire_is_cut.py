@@ -162,7 +162,7 @@ def test_a_host_that_does_not_answer_gets_no_new_work_and_what_waits_says_so(han
     other = hands.script("pass", name="other")
     dispatch.dispatch()
     assert hands.status(other) == "queued"
-    assert other.waiting_for.startswith("host far, which has not answered since 20")
+    assert other.waiting_for.startswith("host far, silent since 20")
     assert hands.status(stage) == "running"
     proxy.restore()
     time.sleep(connection.TRY_AGAIN_S)
