@@ -199,7 +199,7 @@ def _commit(
     with transaction.atomic():
         # First of all, so that it waits for whoever else is writing, and sees what that one wrote.
         [stream] = rows.select(Stream, {"id": segment.stream_id}, lock=True)
-        *_, latest = every = rows.select(Segment, {"stream_id": stream.pk}, order="attempt")
+        *_, latest = every = rows.select(Segment, {"stream_id": stream.pk}, order=["attempt"])
         segment = next(one for one in every if one.pk == segment.pk)
         if _place_of(segment) != before:
             raise _Overtaken

@@ -66,7 +66,7 @@ def test_a_row_that_changed_meanwhile_is_not_written(stream: Stream) -> None:
 def test_many_come_in_their_order_and_none_as_none(stream: Stream) -> None:
     for attempt in (2, 1, 3):
         Segment.objects.create(stream=stream, attempt=attempt, path="/x")
-    found = rows.select(Segment, {"stream_id": stream.pk}, order="attempt")
+    found = rows.select(Segment, {"stream_id": stream.pk}, order=["attempt"])
     assert [segment.attempt for segment in found] == [1, 2, 3]
     assert rows.select(Segment, {"stream_id": uuid.uuid4()}) == []
 
@@ -84,3 +84,25 @@ def test_a_lock_is_asked_for_where_the_database_has_them(stream: Stream) -> None
         rows.select(Stream, {"id": stream.pk}, lock=True)
     locks = [query["sql"] for query in asked if query["sql"].endswith(" FOR UPDATE")]
     assert len(locks) == connection.features.has_select_for_update
+
+
+def test_any_of_several_values_will_do(stream: Stream) -> None:
+    for attempt in (1, 2, 3):
+        Segment.objects.create(stream=stream, attempt=attempt, path="/x")
+    found = rows.select(Segment, {"stream": stream, "attempt": [3, 1]}, order=["-attempt"])
+    assert [segment.attempt for segment in found] == [3, 1]
+    assert rows.update(Segment, {"attempt": {1, 2}}, {"path": "/y"}) == 2
+    assert rows.update(Segment, {"attempt": []}, {"path": "/z"}) == 0
+    assert len(rows.select(Segment, {})) == 3
+
+
+def test_a_column_grows_and_keeps_what_it_has(stream: Stream) -> None:
+    changes = {"version": rows.More(2), "last_step": rows.Unless(7), "target_step": rows.Unless(8)}
+    Stream.objects.update(version=3, target_step=1)
+    rows.update(Stream, {"id": stream.pk}, changes)
+    stream.refresh_from_db()
+    assert (stream.version, stream.last_step, stream.target_step) == (5, 7, 1)
+    Stream.objects.update(last_step=None)
+    Stream.objects.filter(pk=stream.pk).update(**rows.expressions({**changes, "name": "by the ORM"}))
+    stream.refresh_from_db()
+    assert (stream.version, stream.last_step, stream.target_step, stream.name) == (7, 7, 1, "by the ORM")
