@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
 from environments import launchers
@@ -23,6 +24,7 @@ from pipelines.services.integrity_runs import owed_ends
 from pipelines.services.silent import BLIP_S
 from pipelines.states import Outcome, StageStatus
 from platform_runtime.contract import Claim
+from tests import people
 from tests.pipelines import builders
 from tests.pipelines.conftest import Hands, hands
 from tests.pipelines.test_a_run_from_queue_to_end import carriers
@@ -78,7 +80,7 @@ def start_late(attempt: Attempt) -> None:
     launchers.start(host, Launch(run_folder(attempt), command, "/usr/bin/python3", runtime), transport)
 
 
-def test_its_row_says_what_it_waits_for_until_the_host_is_back(hands: Hands, proxy: sshd.Proxy) -> None:
+def test_its_row_says_what_it_waits_for_until_the_host_is_back(hands: Hands, proxy: sshd.Proxy, client: Client) -> None:
     stage = hands.script(LEAVES_A_TRACE)
     attempt = given(hands, stage)
     proxy.refuse()
@@ -89,6 +91,11 @@ def test_its_row_says_what_it_waits_for_until_the_host_is_back(hands: Hands, pro
     hands.look()
     assert hands.status(stage) == "starting"
     assert waiting_for(stage).startswith("host far, silent since 20")
+    client.force_login(people.alice())
+    page = f"/pipelines/{stage.pipeline_id}/"
+    assert "waits for host far, silent since 20" in client.get(page).content.decode()
+    [told] = client.get(f"/api/v1{page}status/").json()["stages"]
+    assert told["waiting_for"].startswith("host far, silent since 20")
     version = stage.version
     Host.objects.update(retry_at=None)
     hands.look()
