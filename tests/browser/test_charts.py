@@ -128,6 +128,24 @@ def names_of(page: Page) -> list[str | None]:
     return [chart.get_attribute("name") for chart in page.locator("metric-chart[colour]:not([sync])").all()]
 
 
+def test_escape_closes_the_choice_after_something_was_ticked(page: Page, run: world.Run) -> None:
+    menu = page.locator("details.chooser")
+    menu.locator("summary").click()
+    for put_there in (lambda: page.get_by_role("checkbox", name="train/lr").focus(), menu.locator("legend").first.click):
+        put_there()
+        page.keyboard.press("Space")
+        page.keyboard.press("Escape")
+        expect(menu).not_to_have_attribute("open", "")
+        expect(menu.locator("summary")).to_be_focused()
+        page.keyboard.press("Enter")
+    box = page.get_by_role("checkbox", name="train/lr")
+    box.click()
+    kept(charts=names_of(page))
+    expect(box).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(menu).not_to_have_attribute("open", "")
+
+
 def test_what_was_chosen_follows_its_reader_to_another_browser(
     browser: Browser, site: Site, page: Page, run: world.Run
 ) -> None:
