@@ -27,7 +27,10 @@ from ..services.observe import sync_now
 from ..states import STAGE_TERMINAL
 
 ROWS: Final = 50
-MOST_COLUMNS: Final = 12
+USUAL_COLUMNS: Final = 12
+MOST_COLUMNS: Final = 30
+MOST_OFFERED: Final = 300
+"""Metrics to tick; there can be ten thousand, and any other is typed."""
 BAD_LINES: Final = 100
 MOST_LAST_VALUES: Final = 30
 SPEEDS: Final = (0.1, 0.25, 0.5, 1, 2, 5, 10)
@@ -107,8 +110,9 @@ def job_rows(request: HttpRequest, job_id: UUID) -> HttpResponse:
     attempt = next((n for n in attempts if str(n) == request.GET.get("attempt")), None)
     start = _step(request.GET.get("from"))
     names = monitoring.metric_names(job.stream_id)
-    chosen = [name for name in dict.fromkeys(request.GET.getlist("names")) if name in names]
-    columns = (chosen or _usual(request, job, names))[:MOST_COLUMNS]
+    asked = [name for name in dict.fromkeys(request.GET.getlist("names")) if name]
+    chosen = [name for name in asked if name in names]
+    columns = chosen[:MOST_COLUMNS] or _usual(request, job, names)[:USUAL_COLUMNS]
     parts = monitoring.parts_of(segments, attempt)
     found = monitoring.rows(segments, start_step=start, attempt=attempt, limit=ROWS + 1)
     page = found[:ROWS]
@@ -119,6 +123,12 @@ def job_rows(request: HttpRequest, job_id: UUID) -> HttpResponse:
         "rollouts": selectors.has_rollouts(job),
         "rows": [(row, [row.values.get(name) for name in columns]) for row in page],
         "columns": columns,
+        "left_out": len(names) - len(columns),
+        "names": len(names),
+        "offered": list(dict.fromkeys([*columns, *names[:MOST_OFFERED]])),
+        "unknown": [name for name in asked if name not in names],
+        "too_many": len(chosen) > MOST_COLUMNS,
+        "most_columns": MOST_COLUMNS,
         "attempts": attempts if len(attempts) > 1 else [],
         "attempt": attempt,
         "from": start,
