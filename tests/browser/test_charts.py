@@ -131,7 +131,10 @@ def names_of(page: Page) -> list[str | None]:
 def test_escape_closes_the_choice_after_something_was_ticked(page: Page, run: world.Run) -> None:
     menu = page.locator("details.chooser")
     menu.locator("summary").click()
-    for put_there in (lambda: page.get_by_role("checkbox", name="train/lr").focus(), menu.locator("legend").first.click):
+    for put_there in (
+        lambda: page.get_by_role("checkbox", name="train/lr").focus(),
+        menu.locator("legend").first.click,
+    ):
         put_there()
         page.keyboard.press("Space")
         page.keyboard.press("Escape")
