@@ -19,7 +19,7 @@ LASTING: Final = frozenset({Why.NO_HOST, Why.LABELS, Why.NO_GPUS, Why.TOO_FEW, W
 
 
 def lacking(user: User, revisions: Iterable[RecipeRevision]) -> dict[str, str]:
-    """By the slug of those recipes that no host has the GPUs or labels for: what is missing. Revisions with their recipe."""
+    """What is missing, by the slug of those recipes that no host has the GPUs or labels for."""
     hosts = list(Host.objects.filter(project__in=projects_for(user), enabled=True).order_by("name"))
     rooms = {host.name: room_of(host, training.state(host)) for host in hosts}
     found: dict[str, str] = {}

@@ -159,7 +159,7 @@ def new_job(request: HttpRequest) -> HttpResponse:
 
 
 def _choices(request: HttpRequest, slug: str, algorithm: str = "") -> dict[str, Any]:
-    """What a run of the recipe, else of the first that a host can run, can be made of: only data that it learns from."""
+    """What a run of the recipe, else of the first that a host can run, is made of: only data that it learns from."""
     recipes = listed(request.user).filter(**({"algorithm": algorithm} if algorithm else {}))
     revisions = {revision.recipe.slug: revision for revision in newest_of(recipes)}
     lacking = fitting.lacking(visitor(request), revisions.values())
