@@ -252,7 +252,7 @@ def test_the_machine_is_drawn_and_follows(page: Page, tmp_path: Path) -> None:
     open_run(page, run)
     now = page.locator("#machine-now")
     expect(now).to_contain_text("GPU 1")
-    expect(now).to_contain_text("full in about")
+    expect(now).to_contain_text("89.0 GiB free")
     now.scroll_into_view_if_needed()
     chart = page.get_by_role("slider", name="GPU use, %")
     expect(chart).to_have_attribute("aria-valuetext", "GPU use, %: 70 after 1 min 40 s")
