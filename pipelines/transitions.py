@@ -16,7 +16,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from platform_site.common import live, rows
+from platform_site.common import live, plain
 
 from . import notices
 from .models import Attempt, Pipeline, Stage, Transition
@@ -78,7 +78,7 @@ class Moves:
             # A subquery keeps the UPDATE to one table, with the fence inside it.
             opened = Attempt.objects.filter(stage_id=stage_id, number=attempt, outcome="")
             stages = stages.filter(pk__in=opened.values("stage_id"))
-        if stages.update(**rows.expressions(_changes(event, fields))) != 1:
+        if stages.update(**plain.expressions(_changes(event, fields))) != 1:
             return False
         self._note(before, STAGE_MOVES[event].target, stage_id, attempt, actor, reason)
         return True
@@ -100,7 +100,7 @@ class Moves:
         changes: dict[str, Any] = {}
         for step in steps:
             changes |= _changes(step.event, fields)
-        if rows.update(Stage, {"id": list(attempts), "status": before}, changes) != len(attempts):
+        if plain.update(Stage, {"id": list(attempts), "status": before}, changes) != len(attempts):
             raise MovedMeanwhile(f"{steps[0].event} of {len(attempts)} stages")
         for step in steps:
             for stage_id, attempt in attempts.items():
@@ -110,7 +110,7 @@ class Moves:
     def attempts(self, ids: Collection[UUID], **fields: Any) -> None:
         """Write into attempts whose stages move with it, and fence that: all have to be open still, or it raises
         MovedMeanwhile, as `stages` does."""
-        if rows.update(Attempt, {"id": list(ids), "outcome": ""}, fields) != len(ids):
+        if plain.update(Attempt, {"id": list(ids), "outcome": ""}, fields) != len(ids):
             raise MovedMeanwhile(f"{len(ids)} attempts")
 
     def whole(self, event: PipelineEvent, *, actor: str, reason: str = "", **fields: Any) -> bool:
@@ -193,7 +193,7 @@ def moving(pipeline_id: UUID) -> Iterator[Moves]:
         yield joined
         return
     with transaction.atomic(savepoint=False):
-        moves = Moves(next(iter(rows.select(Pipeline, {"id": pipeline_id}, lock=True)), None))
+        moves = Moves(next(iter(plain.select(Pipeline, {"id": pipeline_id}, lock=True)), None))
         blocks[pipeline_id] = moves
         try:
             yield moves
@@ -219,7 +219,7 @@ def move_pipeline(pipeline_id: UUID, event: PipelineEvent, **how: Any) -> bool:
 
 def touch_pipeline(pipeline_id: UUID, *, stages: set[UUID] | frozenset[UUID] = frozenset()) -> None:
     """Something below the pipeline changed: open pages of it, and of those stages, should look again."""
-    rows.update(Pipeline, {"id": pipeline_id}, {"version": rows.More(1)})
+    plain.update(Pipeline, {"id": pipeline_id}, {"version": plain.More(1)})
     told = str(pipeline_id)
     groups: list[live.Event] = [live.Event(f"stage.{stage}", {"stage": str(stage)}) for stage in stages]
     groups += [live.Event(group, {"pipeline": told}) for group in (f"pipeline.{told}", "pipelines", "tasks")]
@@ -234,12 +234,12 @@ def _changes(event: StageEvent, fields: Mapping[str, Any]) -> dict[str, Any]:
         **fields,
         "status": target,
         "changed_at": now,
-        "version": rows.More(1),
+        "version": plain.More(1),
     }
     if event is StageEvent.ENQUEUE or event is StageEvent.REQUEUE:
         changes.setdefault("queued_at", now)
     if event is StageEvent.START:
-        changes.setdefault("started_at", rows.Unless(now))
+        changes.setdefault("started_at", plain.Unless(now))
     if event is StageEvent.REOPEN:
         changes |= {"started_at": None, "completed_at": None, "error_message": "", "result": None}
     if target in STAGE_TERMINAL:

@@ -11,7 +11,7 @@ from pipelines.models import Attempt, Pipeline, Stage
 from pipelines.services.doctor import sentence
 from pipelines.states import PIPELINE_TERMINAL, STAGE_TERMINAL, PipelineEvent, PipelineStatus, StageEvent, StageStatus
 from pipelines.transitions import Moves, Step, moving
-from platform_site.common import rows
+from platform_site.common import plain
 
 _DEAD_ENDS = frozenset({StageStatus.FAILED, StageStatus.CANCELLED, StageStatus.SKIPPED})
 _NEEDS: Any = Stage.depends_on.through
@@ -78,7 +78,7 @@ def go_on(moves: Moves, *, actor: str, ended: Collection[UUID] | None = None) ->
 
 
 def _pending(ids: Collection[UUID]) -> list[Stage]:
-    return rows.select(Stage, {"id": list(ids), "status": StageStatus.PENDING}, order=["order"])
+    return plain.select(Stage, {"id": list(ids), "status": StageStatus.PENDING}, order=["order"])
 
 
 def _waiting(pipeline: Pipeline, above: Collection[UUID] | None) -> dict[UUID, set[str]]:

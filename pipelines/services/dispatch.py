@@ -27,7 +27,7 @@ from pipelines.services.advance import enqueue
 from pipelines.services.places import Places
 from pipelines.states import STAGE_ACTIVE, PipelineStatus, StageEvent, StageStatus
 from pipelines.transitions import Moves, Step, moving, open_blocks
-from platform_site.common import rows
+from platform_site.common import plain
 
 DISPATCH: Final = "dispatch"
 """As who moves a stage."""
@@ -76,7 +76,7 @@ def hand_out(
     """
     with transaction.atomic(), ExitStack() as kept:
         which = {} if only is None else {"name": list(only)}
-        locked = rows.select(Queue, which, order=["-priority", "name"], lock=True)
+        locked = plain.select(Queue, which, order=["-priority", "name"], lock=True)
         places = Places()
         fresh: dict[UUID, Attempt] = {}
         if first is not None:
@@ -246,7 +246,7 @@ def _move(moves: Moves, attempts: Iterable[Attempt], *steps: Step) -> None:
 
 
 def _keep(attempts: Collection[Attempt], **fields: Any) -> None:
-    rows.update(Attempt, {"id": [attempt.pk for attempt in attempts]}, fields)
+    plain.update(Attempt, {"id": [attempt.pk for attempt in attempts]}, fields)
     _set(attempts, fields)
 
 

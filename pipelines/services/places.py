@@ -17,7 +17,7 @@ from pipelines.models import Attempt, GpuLease, Stage
 from pipelines.placement import Ask, Placed, Waits, Why
 from pipelines.services.rooms import room_of, told
 from pipelines.states import STAGE_ACTIVE, PipelineStatus, StageStatus
-from platform_site.common import clock, rows
+from platform_site.common import clock, plain
 
 NOWHERE: Final = "/"
 """No host's name: of a stage whose host is switched off."""
@@ -43,7 +43,7 @@ class Places:
 
     @cached_property
     def _hosts(self) -> dict[str, Host]:
-        hosts = rows.select(Host, {"enabled": True}, order=["name"], lock=True)
+        hosts = plain.select(Host, {"enabled": True}, order=["name"], lock=True)
         return {host.name: host for host in hosts}
 
     @cached_property

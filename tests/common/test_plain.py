@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from monitoring.models import Diagnosis, Segment, Stream
-from platform_site.common import rows
+from platform_site.common import plain
 from platform_site.common.models import Project
 
 pytestmark = pytest.mark.django_db
@@ -39,7 +39,7 @@ def columns(row: Stream | Segment | Diagnosis) -> dict[str, Any]:
 
 def test_what_is_written_is_what_the_orm_reads(stream: Stream) -> None:
     Stream.objects.create(project=stream.project, name="another")
-    assert rows.update(Stream, {"id": stream.pk, "version": 0}, CHANGES) == 1
+    assert plain.update(Stream, {"id": stream.pk, "version": 0}, CHANGES) == 1
     expected = columns(stream) | CHANGES
     stream.refresh_from_db()
     assert columns(stream) == expected
@@ -48,7 +48,7 @@ def test_what_is_written_is_what_the_orm_reads(stream: Stream) -> None:
 
 def test_what_the_orm_wrote_is_read_the_same(stream: Stream) -> None:
     Stream.objects.filter(pk=stream.pk).update(**CHANGES)
-    [found] = rows.select(Stream, {"id": stream.pk})
+    [found] = plain.select(Stream, {"id": stream.pk})
     stream.refresh_from_db()
     assert columns(found) == columns(stream)
     assert found.project == stream.project
@@ -59,29 +59,29 @@ def test_what_the_orm_wrote_is_read_the_same(stream: Stream) -> None:
 
 def test_a_row_that_changed_meanwhile_is_not_written(stream: Stream) -> None:
     Stream.objects.filter(pk=stream.pk).update(version=1)
-    assert rows.update(Stream, {"id": stream.pk, "version": 0}, {"name": "late"}) == 0
+    assert plain.update(Stream, {"id": stream.pk, "version": 0}, {"name": "late"}) == 0
     assert Stream.objects.get().name == "before"
 
 
 def test_many_come_in_their_order_and_none_as_none(stream: Stream) -> None:
     for attempt in (2, 1, 3):
         Segment.objects.create(stream=stream, attempt=attempt, path="/x")
-    found = rows.select(Segment, {"stream_id": stream.pk}, order=["attempt"])
+    found = plain.select(Segment, {"stream_id": stream.pk}, order=["attempt"])
     assert [segment.attempt for segment in found] == [1, 2, 3]
-    assert rows.select(Segment, {"stream_id": uuid.uuid4()}) == []
+    assert plain.select(Segment, {"stream_id": uuid.uuid4()}) == []
 
 
 def test_a_row_is_saved_whether_it_is_there_or_not(stream: Stream) -> None:
-    rows.save(Diagnosis(stream=stream, state={"upto": 1}))
-    [known] = rows.select(Diagnosis, {"stream_id": stream.pk})
+    plain.save(Diagnosis(stream=stream, state={"upto": 1}))
+    [known] = plain.select(Diagnosis, {"stream_id": stream.pk})
     known.state, known.asked = {"upto": 2}, 5
-    rows.save(known)
+    plain.save(known)
     assert columns(Diagnosis.objects.get()) == columns(known)
 
 
 def test_a_lock_is_asked_for_where_the_database_has_them(stream: Stream) -> None:
     with CaptureQueriesContext(connection) as asked, transaction.atomic():
-        rows.select(Stream, {"id": stream.pk}, lock=True)
+        plain.select(Stream, {"id": stream.pk}, lock=True)
     locks = [query["sql"] for query in asked if query["sql"].endswith(" FOR UPDATE")]
     assert len(locks) == connection.features.has_select_for_update
 
@@ -89,20 +89,20 @@ def test_a_lock_is_asked_for_where_the_database_has_them(stream: Stream) -> None
 def test_any_of_several_values_will_do(stream: Stream) -> None:
     for attempt in (1, 2, 3):
         Segment.objects.create(stream=stream, attempt=attempt, path="/x")
-    found = rows.select(Segment, {"stream": stream, "attempt": [3, 1]}, order=["-attempt"])
+    found = plain.select(Segment, {"stream": stream, "attempt": [3, 1]}, order=["-attempt"])
     assert [segment.attempt for segment in found] == [3, 1]
-    assert rows.update(Segment, {"attempt": {1, 2}}, {"path": "/y"}) == 2
-    assert rows.update(Segment, {"attempt": []}, {"path": "/z"}) == 0
-    assert len(rows.select(Segment, {})) == 3
+    assert plain.update(Segment, {"attempt": {1, 2}}, {"path": "/y"}) == 2
+    assert plain.update(Segment, {"attempt": []}, {"path": "/z"}) == 0
+    assert len(plain.select(Segment, {})) == 3
 
 
 def test_a_column_grows_and_keeps_what_it_has(stream: Stream) -> None:
-    changes = {"version": rows.More(2), "last_step": rows.Unless(7), "target_step": rows.Unless(8)}
+    changes = {"version": plain.More(2), "last_step": plain.Unless(7), "target_step": plain.Unless(8)}
     Stream.objects.update(version=3, target_step=1)
-    rows.update(Stream, {"id": stream.pk}, changes)
+    plain.update(Stream, {"id": stream.pk}, changes)
     stream.refresh_from_db()
     assert (stream.version, stream.last_step, stream.target_step) == (5, 7, 1)
     Stream.objects.update(last_step=None)
-    Stream.objects.filter(pk=stream.pk).update(**rows.expressions({**changes, "name": "by the ORM"}))
+    Stream.objects.filter(pk=stream.pk).update(**plain.expressions({**changes, "name": "by the ORM"}))
     stream.refresh_from_db()
     assert (stream.version, stream.last_step, stream.target_step, stream.name) == (7, 7, 1, "by the ORM")
