@@ -173,8 +173,12 @@ def anomalies(
 
 def final_metrics(stream_id: UUID) -> dict[str, Value]:
     """The last value of every metric of the canonical series."""
-    found = segments(stream_id)
-    return tables.last_values(_ranges(parts_of(found), found), metric_names(stream_id))
+    return last_values(segments(stream_id), metric_names(stream_id))
+
+
+def last_values(found: Sequence[Segment], names: Sequence[str]) -> dict[str, Value]:
+    """The last value of these metrics in the canonical series of a stream's segments."""
+    return tables.last_values(_ranges(parts_of(found), found), names)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ MOST_ROWS: Final = 1_440
 """Two hours at full detail; a day has a row for two minutes or less."""
 RECENT: Final = 60
 FEWEST: Final = 4
+REACH: Final = 10
+"""How many times as far as it was measured a fall is drawn on, while nothing else bears it out."""
 FARTHEST_S: Final = 14 * 86_400.0
 """Beyond that a straight line says nothing."""
 
@@ -88,14 +90,30 @@ def full_in_s(free: Sequence[tuple[float, float]]) -> float | None:
     return seconds if seconds <= FARTHEST_S else None
 
 
+def forecast(free: Sequence[tuple[float, float]]) -> float | None:
+    """The same where enough was measured to tell people: the fall shows in either half of the last RECENT samples, or
+    the disk is full within REACH times what was measured. What a run writes as it starts is no trend."""
+    seconds = full_in_s(free)
+    if seconds is None or _in_halves(free) is not None:
+        return seconds
+    recent = free[-RECENT:]
+    return seconds if seconds <= REACH * (recent[-1][0] - recent[0][0]) else None
+
+
 def keeps_filling(free: Sequence[tuple[float, float]], within_s: float) -> float | None:
     """The same where it holds for all of the last RECENT samples and for either half of them: one large checkpoint is
     a step in one half, and no reason to alarm anybody. None where it will not be full `within_s`."""
+    halves, seconds = _in_halves(free), full_in_s(free)
+    if halves is None or seconds is None or max(seconds, *halves) > within_s:
+        return None
+    return seconds
+
+
+def _in_halves(free: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
+    """What either half of the last RECENT samples says; None where there are fewer, or one says nothing."""
     recent = free[-RECENT:]
     if len(recent) < RECENT:
         return None
     middle = RECENT // 2
-    found = [full_in_s(part) for part in (recent, recent[:middle], recent[middle:])]
-    if any(seconds is None or seconds > within_s for seconds in found):
-        return None
-    return found[0]
+    earlier, later = full_in_s(recent[:middle]), full_in_s(recent[middle:])
+    return None if earlier is None or later is None else (earlier, later)

@@ -10,7 +10,8 @@ from monitoring.models import SystemLog, SystemSample
 @dataclass(frozen=True)
 class Machine:
     """One attempt's samples, ascending: (time of the last, values) of each row of `width_s` seconds. `full_in_s`:
-    seconds from the last sample until the run's volume is full; None while it does not fill up."""
+    seconds from the last sample until the run's volume is full; None while it does not fill up, or too
+    little was measured to tell."""
 
     attempt: int
     width_s: float
@@ -44,7 +45,7 @@ def _machine(stream_id: UUID, attempt: int | None, most: int) -> Machine | None:
     if log is None:
         return None
     samples = _samples(log, most)
-    return Machine(log.segment.attempt, log.width_s, samples, system.full_in_s(_free(samples)))
+    return Machine(log.segment.attempt, log.width_s, samples, system.forecast(_free(samples)))
 
 
 def free_bytes(log: SystemLog, most: int) -> list[tuple[float, float]]:

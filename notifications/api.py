@@ -72,6 +72,7 @@ class Notifications(ApiListView):
 
 class ReadOne(ApiView):
     required_role = Role.VIEWER
+    writing_scope = "operate"
     naturally_idempotent = True
 
     @extend_schema(operation_id="notifications_read", request=None, responses=NotificationSerializer)
@@ -82,6 +83,7 @@ class ReadOne(ApiView):
 
 class ReadAll(ApiView):
     required_role = Role.VIEWER
+    writing_scope = "operate"
     naturally_idempotent = True
 
     @extend_schema(
@@ -122,6 +124,7 @@ class Preferences(ApiView):
     """How you want to be told."""
 
     required_role: ClassVar = {"PATCH": Role.VIEWER}
+    writing_scope = "operate"
 
     @extend_schema(operation_id="notification_preferences", responses=PreferencesSerializer)
     def get(self, request: Request) -> Response:

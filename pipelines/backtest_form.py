@@ -10,15 +10,16 @@ from monitoring.told import rule_title, severity_label
 from platform_site.common.errors import PlatformError
 
 from .models import Recipe
-from .services.backtests import MOST_RUNS, REPLAYED, Asked, parse_limits
+from .services.backtests import LONGEST_NAME, MOST_RUNS, REPLAYED, Asked, parse_limits
 
 
 class BacktestForm(forms.Form):
     """Rules, what is changed of them, and which runs."""
 
+    name = forms.CharField(label=_("Name"), required=False, max_length=LONGEST_NAME)
     rules = forms.MultipleChoiceField(label=_("Rules"), required=False, widget=forms.CheckboxSelectMultiple)
     limits = forms.CharField(
-        label=_("Changed limits"),
+        label=_("Limits to try"),
         required=False,
         max_length=4000,
         widget=forms.Textarea({"rows": 4, "spellcheck": "false"}),
@@ -53,6 +54,7 @@ class BacktestForm(forms.Form):
             algorithm=told["algorithm"],
             recipe=told["recipe"],
             most=told["most"],
+            name=told["name"],
         )
 
     def tell(self, error: PlatformError) -> None:

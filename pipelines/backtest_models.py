@@ -17,6 +17,7 @@ class Backtest(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     project = models.ForeignKey("common.Project", on_delete=models.PROTECT, related_name="backtests")
+    name = models.CharField(_("name"), max_length=100, blank=True)
     rules = models.JSONField(_("rules"), default=list)
     limits = models.JSONField(_("limits"), default=dict, blank=True)
     learnt = models.BooleanField(_("with learnt thresholds"), default=True)
@@ -37,7 +38,7 @@ class Backtest(models.Model):
         ]
 
     def __str__(self) -> str:
-        return str(self.id)
+        return self.name or str(self.id)
 
     @property
     def state(self) -> str:

@@ -15,7 +15,7 @@ from datasets.models import Dataset
 from environments.models import Host
 from platform_site.common.errors import PlatformError
 
-from .models import Job, Recipe
+from .models import Job, Recipe, RecipeRevision
 
 
 def literal(text: str) -> Any:
@@ -131,19 +131,22 @@ class NewRunForm(forms.Form):
         recipes: Iterable[Recipe],
         datasets: Iterable[Dataset],
         hosts: Iterable[Host],
+        lacking: Mapping[str, str],
+        revision: RecipeRevision | None,
         pinned: Pinned | None = None,
         **kwargs: Any,
     ) -> None:
-        """`pinned`: what a run had that is to be made once more, first among the choices."""
+        """`lacking`: why no host can run these recipes, by slug. `revision`: the one that is chosen. `pinned`: what a
+        run had that is to be made once more, first among the choices."""
         super().__init__(*args, **kwargs)
         first_recipe = [pinned.recipe] if pinned else []
         first_dataset = [pinned.dataset] if pinned and pinned.dataset else []
-        own = ("", _("The recipe's own"))
+        own = [("", _("The recipe's own"))] if revision is not None and revision.dataset_id else []
         for name, choices in (
-            ("recipe", [*first_recipe, *((r.slug, f"{_(r.name)} · {r.get_algorithm_display()}") for r in recipes)]),
+            ("recipe", [*first_recipe, *_grouped(recipes, lacking)]),
             (
                 "dataset",
-                [*first_dataset, own, *((d.slug, f"{_(d.name)} · {d.get_kind_display()}") for d in datasets)],
+                [*first_dataset, *own, *((d.slug, f"{_(d.name)} · {d.get_kind_display()}") for d in datasets)],
             ),
             ("host", [("", _("Any free host")), *((h.name, h.name) for h in hosts)]),
         ):
@@ -160,6 +163,18 @@ class NewRunForm(forms.Form):
             }  # fmt: skip
         for name in self.fields:
             self.fields[name].widget.attrs["autocomplete"] = "off"
+
+
+def _grouped(recipes: Iterable[Recipe], lacking: Mapping[str, str]) -> list[Any]:
+    """Choices: those that a host can run, then the others with what they lack."""
+    fit, unfit = [], []
+    for recipe in recipes:
+        label = f"{_(recipe.name)} · {recipe.get_algorithm_display()}"
+        if why := lacking.get(recipe.slug):
+            unfit.append((recipe.slug, f"{label} · {why}"))
+        else:
+            fit.append((recipe.slug, label))
+    return [*fit, (_("No host can run these now"), unfit)] if unfit else fit
 
 
 def tell(form: forms.Form | None, overrides: Overrides, error: PlatformError) -> list[str]:

@@ -48,6 +48,7 @@ KIND_LABELS: Final[dict[str, Promise]] = {
     "run_evaluation": gettext_lazy("Evaluate"),
     "register_model": gettext_lazy("Register"),
     "cleanup_checkpoints": gettext_lazy("Clean up checkpoints"),
+    "setup_host": gettext_lazy("Set up host"),
     "noop": gettext_lazy("No-op"),
 }
 

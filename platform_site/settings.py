@@ -69,7 +69,7 @@ KL_THRESHOLD: float = env.read("ANNEAL_KL_THRESHOLD", 1.0, environ.positive)
 # --- Web --------------------------------------------------------------------------------------------------
 
 DEBUG = False
-ALLOWED_HOSTS: list[str] = env.read("ANNEAL_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"], environ.hosts)
+ALLOWED_HOSTS: list[str] = env.read("ANNEAL_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"], environ.hosts)
 ROOT_URLCONF = "platform_site.urls"
 ASGI_APPLICATION = "platform_site.asgi.application"
 HTTPS: bool = env.read("ANNEAL_HTTPS", False, environ.flag)

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from environments.package import archive, package
 from platform_runtime.serve import HEAD
 
-from .errors import Unreachable
+from .errors import Unreachable, no_connection
 
 _BOOT: Final = (Path(__file__).parent / "boot.py").read_bytes()
 _FIRST: Final = "import sys;exec(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())))"
@@ -44,7 +44,7 @@ class Channel:
         try:
             opened = transport.open_session(window_size=_WINDOW, timeout=START_S)
         except (paramiko.SSHException, EOFError, OSError) as error:
-            raise Lost(str(error)) from error
+            raise Lost(no_connection(error)) from error
         try:
             return cls(opened, python=python, root=root)
         except BaseException:
@@ -70,7 +70,7 @@ class Channel:
             self._channel.settimeout(timeout_s)
             self._channel.sendall(frame)
         except (OSError, EOFError, paramiko.SSHException) as error:
-            raise Lost(str(error) or type(error).__name__) from error
+            raise Lost(no_connection(error)) from error
 
     def receive(self, timeout_s: float) -> tuple[dict[str, Any], bytes]:
         until = time.monotonic() + timeout_s
@@ -98,7 +98,7 @@ class Channel:
         except TimeoutError as error:
             raise Silent("no answer in time") from error
         except (OSError, EOFError, paramiko.SSHException) as error:
-            raise Lost(str(error) or type(error).__name__) from error
+            raise Lost(no_connection(error)) from error
         if not piece:
             raise Lost("the channel was closed")
         self._held += piece
@@ -142,8 +142,9 @@ class Channel:
                 raise self._not_started(python, lost) from lost
 
     def _not_started(self, python: str, error: Exception) -> Exception:
+        lost = error if isinstance(error, Lost) else Lost(no_connection(error))
         if not self._channel.eof_received and not self._channel.exit_status_ready():
-            return Lost(str(error) or type(error).__name__)
+            return lost
         self._channel.status_event.wait(1.0)
         code = self._channel.exit_status
         said = self._said() or bytes(self._held).decode(errors="replace").strip()[-300:]
@@ -153,7 +154,7 @@ class Channel:
             )
             return Unreachable(told % {"python": python, "said": said})
         if code == -1 and not said:
-            return Lost(str(error) or type(error).__name__)
+            return lost
         told = _("Python could not be started there (exit code %(code)s): %(said)s")
         return Unreachable(told % {"code": code, "said": said or _("it said nothing")})
 

@@ -20,7 +20,7 @@ from environments.models import Host
 from platform_site.common.errors import PlatformError
 
 from .channel import Channel, Lost, Silent
-from .errors import KeyChanged, Unreachable
+from .errors import KeyChanged, Unreachable, no_connection
 from .secrets import Secret
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ def greeted(address: str, port: int, name: str, *, only: str = "") -> paramiko.T
             transport.close()
         if isinstance(error, IncompatiblePeer) and only:
             raise KeyChanged(_changed(name)) from error
-        where = {"host": name, "address": address, "port": port, "error": error or type(error).__name__}
+        where = {"host": name, "address": address, "port": port, "error": no_connection(error)}
         raise Unreachable(_("%(host)s does not answer at %(address)s, port %(port)s: %(error)s") % where) from error
     return transport
 
@@ -255,7 +255,7 @@ class Connection:
         except PlatformError as error:
             raise Unreachable(f"{account.name}: {error.message}") from error
         except (paramiko.SSHException, OSError, EOFError) as error:
-            raise self._unreachable(Lost(str(error))) from error
+            raise self._unreachable(Lost(no_connection(error))) from error
 
     def _unreachable(self, lost: Lost) -> Unreachable:
         return Unreachable(

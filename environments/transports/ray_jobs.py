@@ -13,7 +13,7 @@ from environments.models import Host
 from platform_site.common import crypto
 from platform_site.common.errors import Invalid
 
-from .errors import TransportError, Unreachable
+from .errors import TransportError, Unreachable, no_connection
 
 TIMEOUT_S: Final = 10.0
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -89,13 +89,15 @@ class RayJobs:
         try:
             answer = _client(self.address).request(method, path, json=body, headers=headers)
         except httpx.HTTPError as error:
-            raise Unreachable(f"{self.address}: {error or type(error).__name__}") from error
+            told = _("The Jobs API of Ray does not answer at %(address)s: %(error)s")
+            raise Unreachable(told % {"address": self.address, "error": no_connection(error)}) from error
         if answer.is_success or (missing and answer.status_code == httpx.codes.NOT_FOUND):
             return answer
         if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             raise Unreachable(_("%(address)s does not take the token.") % {"address": self.address})
         if answer.is_server_error:  # a head that comes up has no agents yet; nobody knows what it did
-            raise Unreachable(f"{self.address}: HTTP {answer.status_code}")
+            told = _("The Jobs API of Ray at %(address)s is not ready: HTTP %(code)s. The log of its head says more.")
+            raise Unreachable(told % {"address": self.address, "code": answer.status_code})
         said = answer.text.strip().splitlines()[-1:] or [""]
         raise TransportError(f"{self.address}: HTTP {answer.status_code}: {said[0][:500]}")
 

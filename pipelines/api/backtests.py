@@ -22,6 +22,7 @@ SEVERITIES: Final = [severity.word for severity in Severity]
 
 
 class NewBacktest(StrictSerializer):
+    name = serializers.CharField(max_length=backtests.LONGEST_NAME, required=False, allow_blank=True)
     rules = serializers.ListField(
         child=serializers.CharField(max_length=40), required=False, max_length=100, help_text="Without them, all."
     )
@@ -71,8 +72,8 @@ class BacktestShape(serializers.ModelSerializer[Backtest]):
     class Meta:
         model = Backtest
         fields = (
-            "uuid", "state", "rules", "limits", "learnt", "least", "runs", "runs_read", "steps", "error_message",
-            "created_by", "created_at", "started_at", "completed_at", "result",
+            "uuid", "name", "state", "rules", "limits", "learnt", "least", "runs", "runs_read", "steps",
+            "error_message", "created_by", "created_at", "started_at", "completed_at", "result",
         )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ class Migration(migrations.Migration):
             name="Backtest",
             fields=[
                 ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("name", models.CharField(blank=True, max_length=100, verbose_name="name")),
                 ("rules", models.JSONField(default=list, verbose_name="rules")),
                 ("limits", models.JSONField(blank=True, default=dict, verbose_name="limits")),
                 ("learnt", models.BooleanField(default=True, verbose_name="with learnt thresholds")),

@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 REPLAYED: Final = tuple(name for name in RULES if name not in NOT_FROM_STEPS)
 """Rules that read steps. The log and the clock of a past run are not there to be read again."""
 MOST_RUNS: Final = 500
+LONGEST_NAME: Final = 100
 CHUNK: Final = 2000
 LEASE: Final = timedelta(seconds=60)
 TOLD_S: Final = 1.0
@@ -67,6 +68,7 @@ class Asked:
     recipe: str = ""
     jobs: Sequence[UUID] = ()
     most: int = 100
+    name: str = ""
 
 
 def create(asked: Asked, user: User | None, *, by_worker: bool = True) -> Backtest:
@@ -80,12 +82,16 @@ def create(asked: Asked, user: User | None, *, by_worker: bool = True) -> Backte
         told = _("From 1 to %(most)s runs.") % {"most": MOST_RUNS}
         raise Invalid(told, {"most": told})
     projects = Project.objects.all() if user is None else projects_for(user)
+    if len(asked.name.strip()) > LONGEST_NAME or not asked.name.isprintable():
+        told = _("Give a name of at most %(most)s characters.") % {"most": LONGEST_NAME}
+        raise Invalid(told, {"name": told})
     jobs = list(_chosen(asked, projects)[: asked.most])
     if not jobs:
         raise Invalid(_("No run that has ended and logged steps matches."), {"jobs": _("none matches")})
     with transaction.atomic():
         made = Backtest.objects.create(
             project_id=jobs[0].project_id,
+            name=asked.name.strip(),
             rules=rules,
             limits=limits,
             learnt=asked.learnt,

@@ -1,5 +1,6 @@
 """An attempt's output, read from its host a piece at a time."""
 
+import re
 from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
@@ -11,6 +12,9 @@ from pipelines.states import STAGE_TERMINAL
 from platform_site.common.errors import Unavailable
 
 MAX_BYTES = 1 << 20
+LAST_LINES = 40
+# Colours are for terminals, and progress bars rewrite their line: neither is for reading.
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,15 @@ def read_log(stage: Stage, *, offset: int = 0, limit: int = 64 << 10, attempt: i
         ) from error
     text, used = _whole_characters(data)
     return LogPiece(text, offset + used, (ended or bool(found.outcome)) and len(data) < limit)
+
+
+def log_end(stage: Stage) -> str:
+    """The last lines of what an ended training said, as they were kept with its result: no host is asked for them."""
+    tail = (stage.result or {}).get("logs_tail")
+    if not isinstance(tail, str):
+        return ""
+    lines = _ESCAPES.sub("", tail).rstrip().split("\n")
+    return "\n".join(line.rstrip("\r").rpartition("\r")[2].rstrip() for line in lines[-LAST_LINES:])
 
 
 def _whole_characters(data: bytes) -> tuple[str, int]:

@@ -9,14 +9,14 @@ from uuid import UUID
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
-from environments import gpus, training
+from environments import training
 from environments.models import Host
 from environments.services.reach import silence
 from pipelines import placement
-from pipelines.gpu_selectors import needed
 from pipelines.kinds import inline_names, is_inline, needs_training_environment, set_up_names
 from pipelines.models import Attempt, GpuLease, Stage
-from pipelines.placement import Ask, Gpu, Placed, Room, Waits, Why
+from pipelines.placement import Ask, Placed, Waits, Why
+from pipelines.services.rooms import room_of, told
 from pipelines.states import STAGE_ACTIVE, PipelineStatus, StageStatus
 from platform_site.common import clock, plain
 
@@ -74,21 +74,7 @@ class Places:
     @cached_property
     def _rooms(self) -> placement.Rooms:
         busy = Counter(host_id for host_id, _kind in self._working)
-        return {name: self._room(host, busy[host.pk]) for name, host in self._hosts.items()}
-
-    def _room(self, host: Host, busy: int) -> Room:
-        environment = self._environments[host.name]
-        found = tuple(Gpu(gpu.index, gpu.memory_mib, gpu.name) for gpu in gpus.read(host.gpus))
-        return Room(
-            host.name,
-            host.slots,
-            busy,
-            gpus=found,
-            labels=frozenset(host.labels),
-            reachable=host.unreachable_since is None,
-            ready=environment.ready,
-            cuda=not found or not training.for_processors_alone(environment),
-        )
+        return {name: room_of(host, self._environments[name], busy[host.pk]) for name, host in self._hosts.items()}
 
     def lock(self) -> None:
         """For who is about to lock a pipeline: that comes after the hosts."""
@@ -166,40 +152,15 @@ class Places:
 
     def _told(self, ask: Ask, waits: Waits) -> str:
         """In words, for the stage's row."""
-        if waits.why is Why.NO_HOST:
-            return _("no host is enabled")
-        if waits.why is Why.LABELS:
-            return _("needs a host with these labels: %(labels)s") % {"labels": ", ".join(sorted(ask.labels))}
-        host = self._hosts[waits.host]
-        values = {"needed": needed(ask.gpus, ask.memory_gib), "host": host.name, "have": waits.have}
-        match waits.why:
-            case Why.NO_GPUS:
-                return _("needs %(needed)s, %(host)s has none") % values
-            case Why.TOO_FEW:
-                return _("needs %(needed)s, %(host)s has %(have)s that would do") % values
-            case Why.GPUS_BUSY:
-                return _("needs %(needed)s, %(host)s has %(have)s free") % values
-            case Why.GPUS_KEPT:
-                return _("needs %(needed)s, %(host)s keeps those that are free for who has waited longer") % values
-            case Why.NO_CUDA:
-                return (
-                    _(
-                        "needs %(needed)s, and the training environment of %(host)s is for processors alone: set it up "
-                        "with --cuda"
-                    )
-                    % values
-                )
-            case Why.UNREACHABLE:
-                return silence(host)
-            case Why.ENVIRONMENT:
-                return self._environment_told(host)
-            case _:
-                room = self._rooms[host.name]
-                return _("a free slot on %(host)s (%(busy)s of %(slots)s taken)") % {
-                    "host": host.name,
-                    "busy": room.busy,
-                    "slots": room.slots,
-                }
+        if waits.why is Why.ENVIRONMENT:
+            return self._environment_told(self._hosts[waits.host])
+        if waits.why is Why.UNREACHABLE:
+            return silence(self._hosts[waits.host])
+        if waits.why is Why.SLOTS:
+            room = self._rooms[waits.host]
+            values = {"host": waits.host, "busy": room.busy, "slots": room.slots}
+            return _("a free slot on %(host)s (%(busy)s of %(slots)s taken)") % values
+        return told(ask, waits)
 
     def _environment_told(self, host: Host) -> str:
         state = self._environments[host.name]

@@ -91,7 +91,9 @@ def backtest(request: HttpRequest, backtest_id: UUID) -> HttpResponse:
             "all_rules": len(found.rules) == len(services.REPLAYED),
             "rules": [rule_title(name) for name in found.rules],
             "limits": [
-                (f"{rule}.{name}", value) for rule, limits in found.limits.items() for name, value in limits.items()
+                (f"{rule}.{name}", value, RULES[rule].limits.get(name, "–") if rule in RULES else "–")
+                for rule, limits in found.limits.items()
+                for name, value in limits.items()
             ],
             "can_operate": may_operate(request),
         },

@@ -1,6 +1,6 @@
 """What a run's monitoring page has beside the run: how its charts look, its machine, its rows, reading it by hand."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from monitoring import clip, system_selectors, unread
 from monitoring import selectors as monitoring
+from monitoring.store.lines import Value
 from platform_site.common.errors import PlatformError
 from platform_site.common.pages import needs, visitor
 from platform_site.common.roles import Role
@@ -26,16 +27,45 @@ from ..services.observe import sync_now
 from ..states import STAGE_TERMINAL
 
 ROWS: Final = 50
-MOST_COLUMNS: Final = 12
+USUAL_COLUMNS: Final = 12
+MOST_COLUMNS: Final = 30
+MOST_OFFERED: Final = 300
+"""Metrics to tick; there can be ten thousand, and any other is typed."""
 BAD_LINES: Final = 100
+MOST_LAST_VALUES: Final = 30
 SPEEDS: Final = (0.1, 0.25, 0.5, 1, 2, 5, 10)
 LONGEST_STEP: Final = 15
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What a run logged, told before any script draws it. `last`: values of the first metrics while it goes on; of one
+    that ended the final metrics stand on the page."""
+
+    metrics: int
+    steps: int
+    last: dict[str, Value]
+
+    @property
+    def more(self) -> int:
+        return self.metrics - len(self.last)
+
+
+def _logged(job: Job, *, active: bool) -> Logged | None:
+    """None: nothing yet."""
+    found = sorted(job.stream.segments.all(), key=lambda segment: segment.attempt)
+    parts = monitoring.parts_of(found)
+    if not parts or not job.stream.names:
+        return None
+    last = monitoring.last_values(found, job.stream.names[:MOST_LAST_VALUES]) if active else {}
+    return Logged(len(job.stream.names), monitoring.total_steps(parts, found), last)
 
 
 def monitor_context(request: HttpRequest, job: Job) -> dict[str, Any]:
     """What `jobs/_charts.html` and `jobs/_machine.html` need."""
     active = job.stage.status not in STAGE_TERMINAL
     return {
+        "logged": _logged(job, active=active),
         "speeds": SPEEDS,
         "layout": asdict(layout_for(visitor(request), job.recipe_revision.recipe)),
         "machine": machine_view(system_selectors.machine_now(job.stream_id), active=active),
@@ -80,8 +110,9 @@ def job_rows(request: HttpRequest, job_id: UUID) -> HttpResponse:
     attempt = next((n for n in attempts if str(n) == request.GET.get("attempt")), None)
     start = _step(request.GET.get("from"))
     names = monitoring.metric_names(job.stream_id)
-    chosen = [name for name in dict.fromkeys(request.GET.getlist("names")) if name in names]
-    columns = (chosen or _usual(request, job, names))[:MOST_COLUMNS]
+    asked = [name for name in dict.fromkeys(request.GET.getlist("names")) if name]
+    chosen = [name for name in asked if name in names]
+    columns = chosen[:MOST_COLUMNS] or _usual(request, job, names)[:USUAL_COLUMNS]
     parts = monitoring.parts_of(segments, attempt)
     found = monitoring.rows(segments, start_step=start, attempt=attempt, limit=ROWS + 1)
     page = found[:ROWS]
@@ -92,6 +123,12 @@ def job_rows(request: HttpRequest, job_id: UUID) -> HttpResponse:
         "rollouts": selectors.has_rollouts(job),
         "rows": [(row, [row.values.get(name) for name in columns]) for row in page],
         "columns": columns,
+        "left_out": len(names) - len(columns),
+        "names": len(names),
+        "offered": list(dict.fromkeys([*columns, *names[:MOST_OFFERED]])),
+        "unknown": [name for name in asked if name not in names],
+        "too_many": len(chosen) > MOST_COLUMNS,
+        "most_columns": MOST_COLUMNS,
         "attempts": attempts if len(attempts) > 1 else [],
         "attempt": attempt,
         "from": start,

@@ -82,6 +82,14 @@ def listed(user: Person) -> QuerySet[Recipe]:
     )
 
 
+def newest_of(recipes: QuerySet[Recipe]) -> QuerySet[RecipeRevision]:
+    """The newest revision of each."""
+    last = RecipeRevision.objects.filter(recipe=OuterRef("recipe")).order_by("-number")
+    return RecipeRevision.objects.filter(
+        recipe__in=recipes.values("pk"), pk=Subquery(last.values("pk")[:1])
+    ).select_related("recipe", "dataset")
+
+
 def newest(recipe: Recipe) -> RecipeRevision | None:
     return recipe.revisions.select_related("dataset").order_by("-number").first()
 

@@ -25,13 +25,13 @@ from .. import selectors
 from ..forms import NewRunForm, Overrides, Pinned, tell
 from ..models import Job, Recipe
 from ..recipes.trainers import trainer_of
-from ..services import compare, doctor
+from ..services import compare, doctor, fitting
 from ..services.cancel import cancel_stage
 from ..services.submit import began_from, submit_job
 from ..states import STAGE_TERMINAL
 from .log import log_file
 from .monitor import monitor_context
-from .recipes import listed, newest
+from .recipes import listed, newest_of
 
 PAGE_SIZE: Final = 25
 MOST_COMPARED: Final = 10
@@ -150,19 +150,26 @@ def new_job(request: HttpRequest) -> HttpResponse:
     choices = _choices(request, asked.get("recipe", ""))
     if request.method != "POST":
         form = NewRunForm(initial={name: request.GET.get(name, "") for name in NewRunForm.base_fields}, **choices)
-        return _new_job_page(request, form, Overrides(), [])
+        return _new_job_page(request, form, Overrides(), [], choices)
     form, overrides = NewRunForm(request.POST, **choices), Overrides.from_post(request.POST)
     made, problems = _submitted(request, form, overrides, None)
-    return redirect("job", job_id=made.pk) if made else _new_job_page(request, form, overrides, problems, status=422)
+    if made:
+        return redirect("job", job_id=made.pk)
+    return _new_job_page(request, form, overrides, problems, choices, status=422)
 
 
-def _choices(request: HttpRequest, slug: str) -> dict[str, Any]:
-    """What a run of the recipe, else of the first there is, can be made of: only data that it learns from."""
-    recipes = listed(request.user)
-    chosen = recipes.filter(slug=slug.partition("@")[0]).first() or recipes.first()
+def _choices(request: HttpRequest, slug: str, algorithm: str = "") -> dict[str, Any]:
+    """What a run of the recipe, else of the first that a host can run, is made of: only data that it learns from."""
+    recipes = listed(request.user).filter(**({"algorithm": algorithm} if algorithm else {}))
+    revisions = {revision.recipe.slug: revision for revision in newest_of(recipes)}
+    lacking = fitting.lacking(visitor(request), revisions.values())
+    found = sorted(recipes, key=lambda recipe: recipe.slug in lacking)
+    chosen = next((one for one in found if one.slug == slug.partition("@")[0]), found[0] if found else None)
     kind = trainer_of(chosen.algorithm, chosen.trainer).dataset_kind if chosen else ""
     return {
-        "recipes": recipes,
+        "recipes": found,
+        "lacking": lacking,
+        "revision": revisions.get(chosen.slug) if chosen else None,
         "datasets": Dataset.objects.filter(project__in=projects_for(request.user), kind=kind).order_by("slug"),
         "hosts": Host.objects.filter(project__in=projects_for(request.user), enabled=True),
     }
@@ -201,13 +208,23 @@ def _submitted(
 
 
 def _new_job_page(
-    request: HttpRequest, form: NewRunForm, overrides: Overrides, problems: list[str], *, status: int = 200
+    request: HttpRequest,
+    form: NewRunForm,
+    overrides: Overrides,
+    problems: list[str],
+    choices: dict[str, Any],
+    *,
+    status: int = 200,
 ) -> HttpResponse:
-    slug = form["recipe"].value() or ""
-    recipes = listed(request.user)
-    chosen = recipes.filter(slug=slug).first() or recipes.first()
-    revision = newest(chosen) if chosen is not None else None
-    context = {"form": form, "overrides": overrides, "problems": problems, "recipe": chosen, "revision": revision}
+    revision = choices["revision"]
+    context = {
+        "form": form,
+        "overrides": overrides,
+        "problems": problems,
+        "recipe": revision.recipe if revision else None,
+        "revision": revision,
+        "lacking": choices["lacking"].get(revision.recipe.slug, "") if revision else "",
+    }
     return render(request, "jobs/new.html", context, status=status)
 
 
@@ -248,9 +265,8 @@ def rerun(request: HttpRequest, job_id: UUID) -> HttpResponse:
     asked = (request.POST if request.method == "POST" else request.GET).get("finding", "")
     incident = doctor.finding_of(found, asked) if asked else None
     pinned = Pinned.of(found)
-    choices = _choices(request, pinned.recipe[0])
     # Another algorithm would be another run: its data would not fit either.
-    choices["recipes"] = choices["recipes"].filter(algorithm=found.recipe_revision.recipe.algorithm)
+    choices = _choices(request, pinned.recipe[0], found.recipe_revision.recipe.algorithm)
     if request.method != "POST":
         initial = {
             "recipe": pinned.recipe[0],

@@ -27,6 +27,7 @@ from pipelines.notices import PIPELINE_DONE
 from pipelines.pictures import Folded
 from pipelines.pipeline_form import write_params
 from pipelines.recipe_form import field_id
+from pipelines.services import logs
 from platform_site import display
 from platform_site.common.severity import Severity
 
@@ -261,6 +262,11 @@ def task_state(attempt: Attempt) -> str:
 def params_text(params: dict[str, Any]) -> str:
     """Parameters as they would be typed into a form."""
     return write_params(params or {})
+
+
+@register.simple_tag
+def log_end(stage: Stage) -> str:
+    return logs.log_end(stage)
 
 
 @register.filter

@@ -17,7 +17,7 @@ from urllib.request import ProxyHandler, build_opener
 from platform_site import environ
 
 from . import setup, state, training
-from .errors import UpError
+from .errors import UpError, WrongSetting
 from .processes import end
 from .terminal import Terminal
 
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
         if options.command == "status":
             return status(terminal, data)
         return up(terminal, data, host, port, options)
-    except environ.WrongValue as error:
+    except (environ.WrongValue, WrongSetting) as error:
         terminal.warn(str(error))
         return 2
     except UpError as error:

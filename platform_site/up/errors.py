@@ -3,3 +3,7 @@
 
 class UpError(Exception):
     """Something that the person at the terminal has to know; one clear text."""
+
+
+class WrongSetting(UpError):
+    """A setting that cannot be used; the text names it."""

@@ -12,7 +12,7 @@ from typing import Final
 from environments.pip_settings import uv_environment
 from platform_site.environ import CHECKOUT
 
-from .errors import UpError
+from .errors import UpError, WrongSetting
 from .state import Lock
 from .terminal import Terminal
 
@@ -35,6 +35,7 @@ def prepare(terminal: Terminal, *, tests: bool = False) -> None:
         _make_venv(terminal)
         _install(terminal, "test" if tests else "manager")
         _run([PYTHON, "-m", "platform_site.assets"], "the front-end files could not be prepared")
+        _read_settings()
         _collect_static(terminal)
     finally:
         lock.release()
@@ -101,6 +102,19 @@ def _install(terminal: Terminal, lock: str) -> None:
     if (RUNTIME / "pyproject.toml").is_file():
         _run([*uv, "--no-deps", "--editable", RUNTIME], "the runtime package could not be installed", env=env)
     STAMP.write_text(json.dumps({"manager": wanted["manager"], **({"test": wanted["test"]} if lock == "test" else {})}))
+
+
+def _read_settings() -> None:
+    """A wrong one is told by itself, and not as the failure of whatever came across it first."""
+    read = (
+        "import sys\n"
+        "from platform_site.environ import WrongValue\n"
+        "try:\n    import platform_site.settings\n"
+        "except WrongValue as error:\n    sys.exit(str(error))"
+    )
+    done = subprocess.run([PYTHON, "-c", read], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise WrongSetting(done.stderr.strip())
 
 
 def _collect_static(terminal: Terminal) -> None:

@@ -13,8 +13,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from notifications import forms, selectors
 from notifications.kinds import kinds, label_of
-from notifications.services import preferences, reading, targets
-from notifications.services.outside import told
+from notifications.services import outside, preferences, reading, targets
 from platform_site.common.access import request_role
 from platform_site.common.errors import PlatformError
 from platform_site.common.pages import needs, visitor
@@ -93,9 +92,17 @@ def add_target(request: HttpRequest) -> HttpResponse:
         made = targets.add(visitor(request), name, request.POST.get("url", ""))
     except PlatformError as error:
         return _preferences(request, name=name, errors=error.fields or {"url": [error.message]})
-    messages.success(
-        request, _("%(name)s was added. Send a test to see whether messages arrive.") % {"name": made.name}
-    )
+    if "test" not in request.POST:
+        told = _("%(name)s was added. Send a test to see whether messages arrive.")
+        messages.success(request, told % {"name": made.name})
+        return redirect("notification-preferences")
+    try:
+        targets.try_out(made)
+    except PlatformError as error:
+        told = _("%(name)s was added, but the test message did not arrive: %(why)s")
+        messages.error(request, told % {"name": made.name, "why": error.message})
+    else:
+        messages.success(request, _("%(name)s was added, and took the test message.") % {"name": made.name})
     return redirect("notification-preferences")
 
 
@@ -109,7 +116,7 @@ def _preferences(request: HttpRequest, *, name: str = "", errors: dict[str, list
         "severities": forms.severities(),
         "wishes": wishes,
         "languages": settings.LANGUAGES,
-        "targets": [(target, told(target.problem)) for target in mine],
+        "targets": [(target, outside.told(target.problem)) for target in mine],
         "name": name,
         "errors": errors or {},
     }

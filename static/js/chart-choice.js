@@ -14,7 +14,10 @@ const PRESETS = [
 
 // `names` all there are, `chosen` those shown; `choose(names)` takes a new choice.
 export function fillChooser(box, { names, chosen, choose }) {
+  // Filled anew while somebody ticks: they stay where they are.
+  const held = box.contains(document.activeElement) ? document.activeElement.value : "";
   box.replaceChildren(presets(names, chosen, choose), ...groups(names).map(([title, members]) => group(title, members, chosen)));
+  if (held) box.querySelector(`input[value="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
   box.onchange = ({ target }) => {
     if (target.type !== "checkbox") return;
     const now = [...box.querySelectorAll("input:checked")].map((input) => input.value);

@@ -80,8 +80,10 @@ document.addEventListener("click", (event) => {
 
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
-  const menu = document.activeElement?.closest("details.menu[open]");
-  if (menu) {
+  const at = document.activeElement;
+  const menu = at?.closest("details.menu[open]") ?? document.querySelector("details.menu[open]");
+  // A click on plain text in it gives the focus to what is around it.
+  if (menu?.contains(at) || at?.contains(menu)) {
     menu.open = false;
     menu.querySelector("summary").focus();
   }

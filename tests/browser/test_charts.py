@@ -128,6 +128,27 @@ def names_of(page: Page) -> list[str | None]:
     return [chart.get_attribute("name") for chart in page.locator("metric-chart[colour]:not([sync])").all()]
 
 
+def test_escape_closes_the_choice_after_something_was_ticked(page: Page, run: world.Run) -> None:
+    menu = page.locator("details.chooser")
+    menu.locator("summary").click()
+    for put_there in (
+        lambda: page.get_by_role("checkbox", name="train/lr").focus(),
+        menu.locator("legend").first.click,
+    ):
+        put_there()
+        page.keyboard.press("Space")
+        page.keyboard.press("Escape")
+        expect(menu).not_to_have_attribute("open", "")
+        expect(menu.locator("summary")).to_be_focused()
+        page.keyboard.press("Enter")
+    box = page.get_by_role("checkbox", name="train/lr")
+    box.click()
+    kept(charts=names_of(page))
+    expect(box).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(menu).not_to_have_attribute("open", "")
+
+
 def test_what_was_chosen_follows_its_reader_to_another_browser(
     browser: Browser, site: Site, page: Page, run: world.Run
 ) -> None:
@@ -231,7 +252,7 @@ def test_the_machine_is_drawn_and_follows(page: Page, tmp_path: Path) -> None:
     open_run(page, run)
     now = page.locator("#machine-now")
     expect(now).to_contain_text("GPU 1")
-    expect(now).to_contain_text("full in about")
+    expect(now).to_contain_text("89.0 GiB free")
     now.scroll_into_view_if_needed()
     chart = page.get_by_role("slider", name="GPU use, %")
     expect(chart).to_have_attribute("aria-valuetext", "GPU use, %: 70 after 1 min 40 s")

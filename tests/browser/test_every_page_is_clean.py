@@ -161,6 +161,7 @@ PAGES = {
     "run again in answer to a finding": lambda runs: runs.finding,
     "a queued run": lambda runs: runs.queued,
     "rows of a run": lambda runs: runs.running + "rows/",
+    "rows of a run, columns chosen": lambda runs: runs.running + "rows/?names=train/loss&names=nowhere",
     "rows of a run, none there": lambda runs: runs.running + "rows/?from=900000",
     "rows of a run that has none": lambda runs: runs.queued + "rows/",
     "rollouts": lambda runs: runs.answered,

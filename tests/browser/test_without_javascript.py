@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from environments.models import Host
-from pipelines.models import Job
+from pipelines.models import Job, Stage
 
 from . import world
 from .conftest import Site, signed_in
@@ -96,3 +96,27 @@ def test_theme_and_language_are_remembered(plain: Page) -> None:
     plain.goto("/system/")
     expect(plain.locator("html")).to_have_attribute("data-theme", "dark")
     expect(plain.locator("html")).to_have_attribute("lang", "zh-hans")
+
+
+def test_what_a_run_logged_and_said_is_told(plain: Page, tmp_path: Path) -> None:
+    ended = world.run("completed", name="Done", root=tmp_path, steps=120)
+    Stage.objects.filter(pk=ended.job.pk).update(result={"logs_tail": "\x1b[32mstep 119\x1b[0m\n 10%\r100%\n<saved>\n"})
+    plain.goto(f"/jobs/{ended.job.pk}/")
+    charts, log = plain.locator("#charts"), plain.locator("#log")
+    expect(charts).to_contain_text("6 metrics, steps: 120")
+    expect(charts).not_to_contain_text("logged no metrics")
+    expect(log.locator("pre")).to_have_text("step 119\n100%\n<saved>")
+    expect(log.get_by_text("There is no output.")).to_be_hidden()
+    charts.get_by_role("link", name="Rows as logged").last.click()
+    expect(plain.get_by_role("row")).to_have_count(51)
+
+    running = world.run("running", name="On", root=tmp_path, steps=40)
+    plain.goto(f"/jobs/{running.job.pk}/")
+    expect(charts.locator("#last-values")).to_contain_text("train/loss")
+    with plain.expect_download() as sent:
+        charts.get_by_role("link", name="Download the log").click()
+    assert sent.value.path().read_text().startswith("step:1 -")
+
+    silent = world.run("failed", root=tmp_path, steps=0)
+    plain.goto(f"/jobs/{silent.job.pk}/")
+    expect(charts).to_contain_text("This run logged no metrics.")

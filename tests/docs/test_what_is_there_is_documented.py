@@ -8,6 +8,9 @@ import pytest
 from django.core.management import get_commands
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from monitoring.diagnostics.core import Rule
+from monitoring.diagnostics.rules import RULES
+
 ROOT = Path(__file__).resolve().parents[2]
 OWN = {"platform_site", "platform_site.common", "environments", "datasets", "monitoring", "notifications", "pipelines"}
 
@@ -58,3 +61,20 @@ def settings_read() -> list[str]:
 @pytest.mark.parametrize("setting", settings_read())
 def test_every_setting_is_in_the_operations_page(setting: str) -> None:
     assert f"`{setting}`" in text_of("docs/operations.md")
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES.values() if rule.limits], ids=lambda rule: rule.name)
+def test_every_limit_of_a_rule_is_in_the_table_of_limits(rule: Rule) -> None:
+    table = (ROOT / "docs" / "diagnostics.md").read_text().partition("### Limits")[2].partition("\n## ")[0]
+    (row,) = (line for line in table.splitlines() if line.startswith(f"| `{rule.name}` |"))
+    for name, value in rule.limits.items():
+        assert re.search(rf"`{name}` {value:g}(?![.\d]*\d)", row), f"{rule.name}.{name} is {value:g}"
+
+
+def test_every_key_that_goes_somewhere_is_in_help_and_interface_page() -> None:
+    bases = "".join(path.read_text() for path in (ROOT / "templates").rglob("*.html"))
+    keys = set(re.findall(r'data-go="(\w)"', bases))
+    told = re.search(r"`g` then ((?:`\w`,? ?)+)", text_of("docs/interface.md"))
+    assert told is not None
+    assert set(re.findall(r"`(\w)`", told[1])) == keys
+    assert set(re.findall(r"<kbd>g</kbd> <kbd>(\w)</kbd>", text_of("templates/partials/keys.html"))) == keys

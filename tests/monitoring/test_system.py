@@ -61,6 +61,23 @@ class TestForecast:
         free = [(5.0 * i, 90 * GIB + wobble.gauss(0, 1) * GIB) for i in range(60)]
         assert system.full_in_s(free) is None
 
+    def test_what_was_measured_for_half_a_minute_tells_of_no_day(self) -> None:
+        # What a run writes as it starts: 100 MiB in 5 s, 2,300 GiB left. A line through it ends in 32 h.
+        free = [(5.0 * i, 2_300 * GIB - i * 0.1 * GIB) for i in range(60)]
+        assert system.full_in_s(free[:7]) == pytest.approx(32 * HOUR, rel=0.01)
+        assert [system.forecast(free[:count]) for count in (7, 30, 59)] == [None, None, None]
+        assert system.forecast(free) == pytest.approx(32 * HOUR, rel=0.01), "five minutes, and either half says so"
+
+    def test_what_is_full_soon_is_told_at_once(self) -> None:
+        free = [(5.0 * i, 20 * GIB - i * GIB) for i in range(7)]
+        assert system.forecast(free) == pytest.approx(70.0)
+        assert system.forecast([*free[:2]]) is None
+
+    def test_one_large_checkpoint_is_no_trend(self) -> None:
+        free = [(5.0 * i, 900 * GIB - (30 * GIB if i >= 40 else 0)) for i in range(60)]
+        assert system.full_in_s(free) is not None
+        assert system.forecast(free) is None
+
     def test_only_the_recent_past_counts(self) -> None:
         past = [(5.0 * i, 9_000 * GIB - i * 30 * GIB) for i in range(100)]
         level = [(500.0 + 5 * i, 5_000 * GIB) for i in range(system.RECENT)]

@@ -46,7 +46,13 @@ def done() -> Backtest:
 def test_one_is_asked_for_by_a_form_and_read_on_its_page(alice: Client) -> None:
     answer = alice.post(
         "/backtests/new/",
-        {"rules": ["kl_explosion"], "limits": "kl_explosion.threshold = 0.5\n", "least": "error", "most": "10"},
+        {
+            "name": "Half <the> limit",
+            "rules": ["kl_explosion"],
+            "limits": "kl_explosion.threshold = 0.5\n",
+            "least": "error",
+            "most": "10",
+        },
     )
     made = Backtest.objects.get()
     assert (answer.status_code, answer["Location"]) == (302, f"/backtests/{made.pk}/")
@@ -58,7 +64,9 @@ def test_one_is_asked_for_by_a_form_and_read_on_its_page(alice: Client) -> None:
     assert "It &lt;broke&gt;" in html
     assert "step 11, 9 before the end" in html
     assert html.count("<b>False alarm</b>") == 1
+    assert "<h1>Half &lt;the&gt; limit" in html
     assert "<code>kl_explosion.threshold</code>" in html
+    assert "(the rule's own: 1.0)" in html
     assert "topics=backtests" not in html, "nothing changes any more"
     assert f'href="/backtests/{made.pk}/"' in alice.get("/backtests/").content.decode()
 
@@ -70,6 +78,7 @@ def test_one_is_asked_for_by_a_form_and_read_on_its_page(alice: Client) -> None:
         ("limits", "truncation.nonsense = 1", "There is no limit"),
         ("most", "501", "less than or equal to 500"),
         ("rules", "stall", "Select a valid choice"),
+        ("name", "x" * 101, "at most 100 characters"),
     ],
 )
 @pytest.mark.usefixtures("past")
@@ -83,6 +92,13 @@ def test_what_is_wrong_stands_in_the_form(alice: Client, field: str, value: str,
 def test_without_runs_the_form_says_so(alice: Client) -> None:
     assert "No run that has ended" in alice.post("/backtests/new/", {"least": "error", "most": "5"}).content.decode()
     assert "No back-tests yet" in alice.get("/backtests/").content.decode()
+
+
+@pytest.mark.usefixtures("past")
+def test_one_without_a_name_is_called_by_its_rules_and_runs(alice: Client) -> None:
+    made = create(Asked(rules=["nan_inf"]), builders.person())
+    for address in ("/backtests/", f"/backtests/{made.pk}/", f"/backtests/{made.pk}/delete/"):
+        assert "1 rule, 3 runs" in alice.get(address).content.decode()
 
 
 @pytest.mark.usefixtures("past")
@@ -116,11 +132,17 @@ def queries(client: Client, address: str) -> int:
 @pytest.mark.usefixtures("past")
 def test_the_api_takes_tells_and_forgets_one() -> None:
     client = program(bob(), "operate")
-    asked = {"rules": ["kl_explosion", "nan_inf"], "limits": {"kl_explosion": {"threshold": 2}}, "algorithm": "grpo"}
+    asked = {
+        "name": "Twice",
+        "rules": ["kl_explosion", "nan_inf"],
+        "limits": {"kl_explosion": {"threshold": 2}},
+        "algorithm": "grpo",
+    }
     answer = client.post("/api/v1/backtests/", asked, format="json")
     assert answer.status_code == 201
     body = answer.json()
     assert (body["state"], body["runs"], body["runs_read"], body["result"]) == ("queued", 3, 0, None)
+    assert body["name"] == "Twice"
     assert (body["limits"], body["created_by"]) == ({"kl_explosion": {"threshold": 2.0}}, "bob")
     where = f"/api/v1/backtests/{body['uuid']}/"
     assert work(Backtest.objects.get().pk)

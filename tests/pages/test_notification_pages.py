@@ -184,6 +184,22 @@ def test_an_address_is_added_tried_and_removed_and_never_shown(client: Client) -
     assert not Target.objects.exists()
 
 
+def test_an_address_is_tried_when_it_is_added_and_its_problem_stands_beside_it(client: Client) -> None:
+    assert '<input type="checkbox" name="test" checked>' in page(client, "/notifications/preferences/")
+    with Web() as web:
+        asked = {"name": "team", "url": f"{web.url()}/{SECRET}", "test": "on"}
+        answer = client.post("/notifications/targets/", asked, follow=True).content.decode()
+        assert "team was added, and took the test message." in answer
+        gone = web.url()
+    answer = client.post("/notifications/targets/", {"name": "away", "url": gone, "test": "on"}, follow=True)
+    html = answer.content.decode()
+    assert "away was added, but the test message did not arrive: The server cannot be reached" in html
+    assert "The last message did not arrive: The server cannot be reached" in page(
+        client, "/notifications/preferences/"
+    )
+    assert Target.objects.count() == 2
+
+
 def test_a_wrong_address_is_told_at_its_field_and_not_given_back(client: Client) -> None:
     answer = client.post("/notifications/targets/", {"name": "team", "url": f"exec://{SECRET}"})
     assert client.get("/notifications/targets/").headers["Location"] == "/notifications/preferences/"

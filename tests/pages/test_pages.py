@@ -230,6 +230,40 @@ def test_a_new_run_offers_the_data_that_its_recipe_learns_from(alice: Client) ->
     assert offered(first, "dataset") == {"", *of_kind[kinds[chosen]]}
 
 
+def test_recipes_that_no_host_can_run_come_last_and_say_what_is_missing(alice: Client) -> None:
+    install()
+    Host.objects.update(python=sys.executable, gpus=[], gpus_by_hand=True)
+    page = alice.get("/jobs/new/").content.decode()
+    fit, _, unfit = page.partition("<optgroup")
+    assert 'value="tiny-sft"' in fit
+    assert "qwen" not in fit
+    assert re.search(r'<option value="(qwen[^"]+)">[^<]+· needs [^<]*, local has none</option>', unfit)
+    large = Recipe.objects.filter(slug__startswith="qwen").values_list("slug", flat=True)[0]
+    chosen = alice.get(f"/jobs/new/?recipe={large}").content.decode()
+    assert "No host can run it now: needs" in chosen
+    assert "No host can run it now" not in page
+    count = queries(alice, "/jobs/new/")
+    Host.objects.update(gpus=[{"index": n, "name": "H100", "memory_mib": 81559} for n in range(64)], labels=["h100"])
+    assert "<optgroup" not in alice.get("/jobs/new/").content.decode()
+    for n in range(5):
+        Recipe.objects.create(project=Host.objects.get().project, slug=f"more-{n}", algorithm="sft").revisions.create(
+            number=1, base_model="builtin:tiny-llama", params={}
+        )
+    assert queries(alice, "/jobs/new/") <= count
+
+
+def test_a_recipe_without_a_dataset_offers_none_of_its_own(alice: Client) -> None:
+    install()
+    RecipeRevision.objects.filter(recipe__slug="tiny-sft").update(dataset=None)
+    page = alice.get("/jobs/new/?recipe=tiny-sft").content.decode()
+    assert "" not in offered(page, "dataset")
+    assert "arithmetic" in offered(page, "dataset")
+    Dataset.objects.filter(kind="sft").update(kind="eval")
+    assert (
+        "There is no dataset that this recipe learns from" in alice.get("/jobs/new/?recipe=tiny-sft").content.decode()
+    )
+
+
 def test_data_that_a_recipe_does_not_learn_from_are_refused_at_the_field(alice: Client) -> None:
     install()
     wrong = Dataset.objects.filter(kind="preference").values_list("slug", flat=True)[0]

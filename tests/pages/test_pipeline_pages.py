@@ -8,12 +8,14 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from pipelines.kinds.registry import kind_of, names
 from pipelines.live.render_pipelines import pipeline_parts
 from pipelines.models import Attempt, Pipeline, Stage
 from pipelines.pipeline_form import MOST_ROWS
 from pipelines.services.builtin import install
 from pipelines.services.create import MOST_STAGES
 from pipelines.states import PipelineStatus, StageStatus
+from platform_site import display
 from platform_site.common.roles import Role
 from tests.browser import world
 from tests.browser.world import LOST_LOOK_UP, noop
@@ -64,6 +66,12 @@ def wide(tmp_path: Path) -> Pipeline:
     Stage.objects.filter(pipeline=made, name__in=["first", *names[:60]]).update(status="completed")
     Stage.objects.filter(pipeline=made, name__in=names[60:63]).update(status="failed")
     return made
+
+
+def test_every_kind_of_stage_has_a_name_that_people_read() -> None:
+    own = [name for name in names() if not type(kind_of(name)).__module__.startswith("tests")]
+    assert "setup_host" in own
+    assert [name for name in own if display.kind_label(name) == name] == []
 
 
 def test_many_stages_are_few_nodes_with_counts_and_pages_of_rows(alice: Client, wide: Pipeline) -> None:

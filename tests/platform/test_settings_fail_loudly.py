@@ -11,6 +11,8 @@ import pytest
 
 from platform_site import environ
 from platform_site.environ import CHECKOUT, Environ, WrongValue
+from platform_site.up.state import State
+from tests.harness import free_port
 
 GOOD_KEY = "x" * 40
 
@@ -77,6 +79,28 @@ def test_the_command_line_says_that_line_alone(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr == "anneal: ANNEAL_PORT is wrong: 'abc' is not a port between 1 and 65535\n"
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("name", ["ANNEAL_NOTIFY_NETWORKS", "ANNEAL_KL_THRESHOLD"])
+def test_bin_up_says_that_line_alone(tmp_path: Path, name: str) -> None:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("ANNEAL_")}
+    done = subprocess.run(
+        [CHECKOUT / "bin" / "up", "--data", tmp_path / "data", "--port", str(free_port())],
+        env={**plain, name: "x"}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"anneal: {name} is wrong: 'x' is ")
+
+
+def test_links_lead_to_the_address_that_bin_up_prints(tmp_path: Path) -> None:
+    done = _manage(
+        tmp_path, "shell", "--no-imports", "-c", "from django.conf import settings as s; print(s.PUBLIC_URL)",
+        ANNEAL_PORT="8123",
+    )  # fmt: skip
+    shown = State(1, "", "127.0.0.1", 8123, 0.0).url
+    assert done.stdout.strip() == shown.rstrip("/")
 
 
 def test_secrets_are_made_once_for_their_owner_alone(tmp_path: Path) -> None:

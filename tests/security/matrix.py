@@ -161,6 +161,9 @@ API: Final[dict[str, Row]] = {
     "datasets/<slug:slug>/versions/<int:number>/verify/": {"POST": OPERATOR},
 }
 
+READ_BY_POST: Final = frozenset({"recipes/validate/", "recipes/import/", "recipes/<slug:slug>/compile/"})
+"""What takes a body and keeps nothing: a token that is for reading may ask it."""
+
 API_PREFIX: Final = "api/v1/"
 FALLBACK: Final = "api/v1/^"
 """What takes every address below the API that nobody else takes: 401 for strangers, 404 for people."""

@@ -8,6 +8,7 @@ from django.contrib.auth.models import Group
 from django.test import Client
 from django.urls import reverse
 
+from pipelines.models import Queue
 from platform_site.common import roles, tokens
 from platform_site.common.models import ApiToken, AuditEvent, IdempotencyRecord, Project, User
 from platform_site.common.roles import Role
@@ -141,6 +142,19 @@ def test_a_deleted_user_stays_named_in_the_audit_log(client: Client) -> None:
     client.post(reverse("admin:common_user_delete", args=[bob.pk]), {"post": "yes"})
     event = AuditEvent.objects.get(action="job.submit")
     assert (event.actor, event.actor_name) == (None, "bob")
+
+
+def test_slots_of_a_queue_are_changed_and_nothing_else_of_it(client: Client) -> None:
+    Queue.objects.create(name="training", priority=10)
+    page = reverse("admin:pipelines_queue_change", args=["training"])
+    client.post(page, {"slots": 4, "priority": 1, "name": "other"})
+    assert Queue.objects.values_list("name", "priority", "slots").get() == ("training", 10, 4)
+    assert AuditEvent.objects.filter(action="admin.change", details__changed=["Slots"]).exists()
+    for wrong in (0, -1, 1001, "x", ""):
+        assert client.post(page, {"slots": wrong}).status_code == 200
+    assert client.post(reverse("admin:pipelines_queue_delete", args=["training"]), {"post": "yes"}).status_code == 403
+    assert client.get(reverse("admin:pipelines_queue_add")).status_code == 403
+    assert Queue.objects.get().slots == 4
 
 
 def test_every_page_of_the_index_opens(client: Client) -> None:

@@ -15,7 +15,19 @@ from platform_site.common.api.idempotency import IdempotentPosts
 from platform_site.common.models import Project, User
 from tests import people
 
-from .matrix import ADMIN, ANY_METHOD, API_PREFIX, EVERYONE, FALLBACK, OPERATOR, ROUTES, SIGNED_IN, VIEWER
+from .matrix import (
+    ADMIN,
+    ANY_METHOD,
+    API,
+    API_PREFIX,
+    EVERYONE,
+    FALLBACK,
+    OPERATOR,
+    READ_BY_POST,
+    ROUTES,
+    SIGNED_IN,
+    VIEWER,
+)  # fmt: skip
 
 pytestmark = pytest.mark.django_db
 
@@ -115,6 +127,21 @@ def test_the_table_holds(who: str) -> None:
             if not (let_in(response) if right >= needed else refused(route, clients.user, response)):
                 wrong.append((method, route, response.status_code, response.content[:200]))
     assert wrong == []
+
+
+def test_a_token_that_is_for_reading_changes_nothing() -> None:
+    """Whoever holds it: an admin here, who may everything without it."""
+    client = people.program(people.charlie(), scope="read")
+    wrong = []
+    asked = 0
+    for route, row in API.items():
+        for method in set(row) - SAFE_METHODS:
+            response = getattr(client, method.lower())(address_of(API_PREFIX + route), format="json")
+            asked += 1
+            if (response.status_code == 403) == (route in READ_BY_POST):
+                wrong.append((method, route, response.status_code))
+    assert wrong == []
+    assert asked > 40
 
 
 def test_other_methods_are_not_taken() -> None:

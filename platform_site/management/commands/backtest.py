@@ -23,6 +23,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--name", default="", help="what it is called on its page")
         parser.add_argument("--rule", action="append", default=[], metavar="RULE", help=f"of {', '.join(REPLAYED)}")
         parser.add_argument("--limit", action="append", default=[], metavar="RULE.LIMIT=VALUE", help="repeatable")
         parser.add_argument("--algorithm", default="", help="runs of sft, dpo or grpo alone")
@@ -50,6 +51,7 @@ class Command(BaseCommand):
                     recipe=options["recipe"],
                     jobs=options["job"],
                     most=options["most"],
+                    name=options["name"],
                 ),
                 None,
                 by_worker=False,
@@ -73,6 +75,7 @@ def as_json(made: Backtest) -> dict[str, Any]:
     """The back-test with every run: as the API has it, in one object."""
     return {
         "uuid": str(made.pk),
+        "name": made.name,
         "rules": made.rules,
         "limits": made.limits,
         "learnt": made.learnt,

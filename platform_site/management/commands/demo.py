@@ -82,7 +82,7 @@ class Command(BaseCommand):
         self._await_environment(end)
         # One that somebody stopped following is followed again.
         pipeline = demos.filter(status=PipelineStatus.RUNNING).first() or self._start(user, options["template"])
-        url = f"http://127.0.0.1:{settings.ANNEAL_PORT}/pipelines/{pipeline.pk}/"
+        url = f"{settings.PUBLIC_URL}/pipelines/{pipeline.pk}/"
         self._say(f"Watch it at {url}\n")
         try:
             pipeline = self._follow(pipeline, user, end)
