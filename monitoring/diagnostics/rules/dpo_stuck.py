@@ -28,7 +28,8 @@ class DpoStuck(Rule):
     messages: ClassVar = {
         "stuck": gettext_noop("%(metric)s is still %(value)s after %(count)s steps; it starts at 0.693."),
         "at_once": gettext_noop(
-            "%(metric)s is down to %(value)s after only %(count)s steps: it learns the pairs by heart."
+            "%(metric)s is down to %(value)s after only %(count)s steps: "
+            "the answers are too easily told apart, or learnt by heart."
         ),
         "margin": gettext_noop("The margin between chosen and rejected answers is %(margin)s; 1 to 10 is healthy."),
     }
