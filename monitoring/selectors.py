@@ -15,6 +15,7 @@ from monitoring.store import block, buckets, tables
 from monitoring.store.buckets import Buckets
 from monitoring.store.lines import Value
 from monitoring.store.tables import Range, Row
+from platform_site.common import plain
 from platform_site.common.selectors import projects_for
 
 DEFAULT_POINTS: Final = 1500
@@ -58,7 +59,7 @@ def key_metrics(user: AbstractBaseUser | AnonymousUser, name: str, ordering: str
 
 
 def segments(stream_id: UUID) -> list[Segment]:
-    return list(Segment.objects.filter(stream_id=stream_id).order_by("attempt"))
+    return plain.select(Segment, {"stream_id": stream_id}, order=["attempt"])
 
 
 def parts_of(found: Sequence[Segment], attempt: int | None = None) -> list[clip.Part]:

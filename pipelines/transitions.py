@@ -14,11 +14,9 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Value
-from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from platform_site.common import live
+from platform_site.common import live, plain
 
 from . import notices
 from .models import Attempt, Pipeline, Stage, Transition
@@ -80,7 +78,7 @@ class Moves:
             # A subquery keeps the UPDATE to one table, with the fence inside it.
             opened = Attempt.objects.filter(stage_id=stage_id, number=attempt, outcome="")
             stages = stages.filter(pk__in=opened.values("stage_id"))
-        if stages.update(**_changes(event, fields)) != 1:
+        if stages.update(**plain.expressions(_changes(event, fields))) != 1:
             return False
         self._note(before, STAGE_MOVES[event].target, stage_id, attempt, actor, reason)
         return True
@@ -102,8 +100,7 @@ class Moves:
         changes: dict[str, Any] = {}
         for step in steps:
             changes |= _changes(step.event, fields)
-        found = Stage.objects.filter(pk__in=list(attempts), status=before)
-        if found.update(**changes) != len(attempts):
+        if plain.update(Stage, {"id": list(attempts), "status": before}, changes) != len(attempts):
             raise MovedMeanwhile(f"{steps[0].event} of {len(attempts)} stages")
         for step in steps:
             for stage_id, attempt in attempts.items():
@@ -113,7 +110,7 @@ class Moves:
     def attempts(self, ids: Collection[UUID], **fields: Any) -> None:
         """Write into attempts whose stages move with it, and fence that: all have to be open still, or it raises
         MovedMeanwhile, as `stages` does."""
-        if Attempt.objects.filter(pk__in=ids, outcome="").update(**fields) != len(ids):
+        if plain.update(Attempt, {"id": list(ids), "outcome": ""}, fields) != len(ids):
             raise MovedMeanwhile(f"{len(ids)} attempts")
 
     def whole(self, event: PipelineEvent, *, actor: str, reason: str = "", **fields: Any) -> bool:
@@ -196,7 +193,7 @@ def moving(pipeline_id: UUID) -> Iterator[Moves]:
         yield joined
         return
     with transaction.atomic(savepoint=False):
-        moves = Moves(Pipeline.objects.select_for_update().filter(pk=pipeline_id).first())
+        moves = Moves(next(iter(plain.select(Pipeline, {"id": pipeline_id}, lock=True)), None))
         blocks[pipeline_id] = moves
         try:
             yield moves
@@ -222,7 +219,7 @@ def move_pipeline(pipeline_id: UUID, event: PipelineEvent, **how: Any) -> bool:
 
 def touch_pipeline(pipeline_id: UUID, *, stages: set[UUID] | frozenset[UUID] = frozenset()) -> None:
     """Something below the pipeline changed: open pages of it, and of those stages, should look again."""
-    Pipeline.objects.filter(pk=pipeline_id).update(version=F("version") + 1)
+    plain.update(Pipeline, {"id": pipeline_id}, {"version": plain.More(1)})
     told = str(pipeline_id)
     groups: list[live.Event] = [live.Event(f"stage.{stage}", {"stage": str(stage)}) for stage in stages]
     groups += [live.Event(group, {"pipeline": told}) for group in (f"pipeline.{told}", "pipelines", "tasks")]
@@ -237,12 +234,12 @@ def _changes(event: StageEvent, fields: Mapping[str, Any]) -> dict[str, Any]:
         **fields,
         "status": target,
         "changed_at": now,
-        "version": F("version") + 1,
+        "version": plain.More(1),
     }
     if event is StageEvent.ENQUEUE or event is StageEvent.REQUEUE:
         changes.setdefault("queued_at", now)
     if event is StageEvent.START:
-        changes.setdefault("started_at", Coalesce(F("started_at"), Value(now)))
+        changes.setdefault("started_at", plain.Unless(now))
     if event is StageEvent.REOPEN:
         changes |= {"started_at": None, "completed_at": None, "error_message": "", "result": None}
     if target in STAGE_TERMINAL:

@@ -62,11 +62,17 @@ def valkey_server() -> Iterator[valkey.Server]:
 
 @pytest.fixture(autouse=True)
 def _clean_slate(valkey_server: valkey.Server) -> Iterator[None]:
-    """No test sees another's messages and files."""
+    """No test sees another's messages and files, nor what a thread that was still ending said after it."""
+    if valkey_server.running:
+        _forget_messages(valkey_server)
     yield
     for name in ("datasets", "runs"):
         shutil.rmtree(SANDBOX / "data" / name, ignore_errors=True)
     if not valkey_server.running:
         valkey_server.start()  # a test that stopped it failed before it was back: the next ones need it
-    with redis.Redis(unix_socket_path=str(valkey_server.socket)) as client:
+    _forget_messages(valkey_server)
+
+
+def _forget_messages(server: valkey.Server) -> None:
+    with redis.Redis(unix_socket_path=str(server.socket)) as client:
         client.flushall()

@@ -26,7 +26,7 @@ from monitoring.diagnostics.rules.stall import RULE as STALL
 from monitoring.models import Diagnosis, Finding, Segment, Stream
 from monitoring.store.lines import Step
 from monitoring.thresholds import limits_for
-from platform_site.common import live
+from platform_site.common import live, plain
 from platform_site.common.messages import send
 from platform_site.common.queues import MAINTENANCE
 
@@ -48,9 +48,8 @@ Key = tuple[int, str, str, int]
 
 def read(stream: Stream, segment: Segment, steps: Sequence[Step]) -> None:
     """New steps of a segment, ascending, in the transaction that brings them and holds the stream."""
-    diagnosis = Diagnosis.objects.filter(stream=stream).first() or Diagnosis(
-        stream=stream, attempt=segment.attempt, state=engine.State().to_json()
-    )
+    known = plain.select(Diagnosis, {"stream_id": stream.pk})
+    diagnosis = known[0] if known else Diagnosis(stream=stream, attempt=segment.attempt, state=engine.State().to_json())
     if diagnosis.status != Diagnosis.Status.CURRENT or len(steps) > MOST_AT_ONCE:
         _leave(
             diagnosis, Diagnosis.Status.STALE if _reaches_back(diagnosis, segment, steps) else Diagnosis.Status.BEHIND
@@ -289,7 +288,7 @@ def _keep(stream_id: UUID, attempt: int, findings: Iterable[Found]) -> bool:
 def _leave(diagnosis: Diagnosis, status: str) -> None:
     diagnosis.status = status
     diagnosis.asked += 1
-    diagnosis.save()
+    plain.save(diagnosis)
 
 
 def _settle(stream: Stream, diagnosis: Diagnosis, last_step: int, *, changed: bool) -> None:
@@ -305,7 +304,7 @@ def _settle(stream: Stream, diagnosis: Diagnosis, last_step: int, *, changed: bo
     diagnosis.parts = [
         {"rule": part.rule, "severity": part.severity.word, "points": part.points} for part in told.parts
     ]
-    diagnosis.save()
+    plain.save(diagnosis)
     if changed:
         Stream.objects.filter(pk=stream.pk).update(health_score=told.score, diagnosed_version=F("version"))
     elif told.score != stream.health_score:

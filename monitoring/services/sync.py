@@ -9,9 +9,9 @@ import gc
 import json
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -26,7 +26,7 @@ from monitoring.services import diagnose, key_metrics
 from monitoring.store import lines, writing
 from monitoring.store.writing import Shelf
 from monitoring.unread import BAD_LINES
-from platform_site.common import live
+from platform_site.common import live, plain
 
 logger = logging.getLogger(__name__)
 
@@ -99,20 +99,27 @@ def open_segment(stream_id: UUID, *, attempt: int, path: str, resumed_from: int 
     return segment
 
 
-def sync_stream(stream_id: UUID, transport: Transport) -> SyncResult:
+def sync_stream(stream_id: UUID, transport: Transport, segments: Iterable[Segment] | None = None) -> SyncResult:
     """Read what is new in all files of a stream. Raises Unreachable and TransportError of the transport; what was
-    read before that is kept."""
+    read before that is kept.
+
+    `segments` are those of the stream by attempt, where the caller has just read them for many streams at once. What
+    others read since changes nothing: each batch goes on from where the segment stands.
+    """
     new_steps = bad_lines = 0
     read, latest, stream = _Read(), None, None
-    for latest in Segment.objects.select_related("stream").filter(stream_id=stream_id).order_by("attempt"):
+    if segments is None:
+        segments = plain.select(Segment, {"stream_id": stream_id}, order=["attempt"])
+    for latest in segments:
         read = _sync_segment(latest, transport)
-        stream = read.stream or stream or latest.stream
+        stream = read.stream or stream
         new_steps += read.new
         bad_lines += read.bad
         if read.new or read.bad or read.end != read.start:
             logger.info("Job %s: synced %d (offset %d -> %d)", stream_id, read.new, read.start, read.end)
-    if latest is None or stream is None:
+    if latest is None:
         return SyncResult()
+    stream = stream or latest.stream
     flagged = _sync_status(stream, latest.path, transport)
     return SyncResult(
         new_steps,
@@ -192,8 +199,8 @@ def _commit(
     """One batch in one transaction: how many new steps, and the stream then. Raises _Overtaken, and nothing is kept."""
     with transaction.atomic():
         # First of all, so that it waits for whoever else is writing, and sees what that one wrote.
-        stream = Stream.objects.select_for_update().get(pk=segment.stream_id)
-        *_, latest = every = list(Segment.objects.filter(stream_id=stream.pk).order_by("attempt"))
+        [stream] = plain.select(Stream, {"id": segment.stream_id}, lock=True)
+        *_, latest = every = plain.select(Segment, {"stream_id": stream.pk}, order=["attempt"])
         segment = next(one for one in every if one.pk == segment.pk)
         if _place_of(segment) != before:
             raise _Overtaken
@@ -233,7 +240,7 @@ def _commit(
                     "anomaly_message": step.anomaly.message,
                     "anomaly_step": step.step,
                 }
-        Stream.objects.filter(pk=stream.pk).update(**changes)
+        plain.update(Stream, {"id": stream.pk}, changes)
         _steps_are_known(stream, segment, ordered, names, of_latest=is_latest)
         _announce(stream.pk, version)
     _set(stream, changes)
@@ -276,16 +283,8 @@ def _put(segment: Segment, before: _Place, after: _Place, **changes: Any) -> Non
 
 def _move(segment_id: int, before: _Place, after: _Place, **changes: Any) -> bool:
     """Compare and set."""
-    return (
-        Segment.objects.filter(pk=segment_id, offset=before.offset, generation=before.generation).update(
-            offset=after.offset,
-            generation=after.generation,
-            fingerprint=after.fingerprint,
-            skip_from=after.skip_from,
-            **changes,
-        )
-        == 1
-    )
+    stands = {"id": segment_id, "offset": before.offset, "generation": before.generation}
+    return plain.update(Segment, stands, {**asdict(after), **changes}) == 1
 
 
 def _pace_s(segment: Segment) -> float | None:

@@ -26,14 +26,11 @@ MOST_READS: Final = 16
 """More than the runner's file ever holds."""
 
 
-def sync_system(stream_id: UUID, attempt: int, path: str, transport: Transport) -> bool:
-    """Whether there was anything new. Raises Unreachable and TransportError.
+def sync_system(segment: Segment, path: str, transport: Transport) -> bool:
+    """Of one attempt's machine; whether there was anything new. Raises Unreachable and TransportError.
 
     Any number may do so at a time: of two who read the same, one commits.
     """
-    segment = Segment.objects.select_related("system").filter(stream_id=stream_id, attempt=attempt).first()
-    if segment is None:
-        return False
     log = getattr(segment, "system", None)
     if log is None:
         log, _made = SystemLog.objects.get_or_create(segment=segment, defaults={"width_s": PERIOD_S})
@@ -50,7 +47,7 @@ def sync_system(stream_id: UUID, attempt: int, path: str, transport: Transport) 
     samples, offset = _read(path, offset, log.last_n, transport)
     if not samples and (offset, found.inode) == (log.offset, log.inode):
         return False
-    return _keep(log, samples, offset, found.inode, stream_id)
+    return _keep(log, samples, offset, found.inode, segment.stream_id)
 
 
 def _read(path: str, offset: int, last_n: int, transport: Transport) -> tuple[list[Sample], int]:

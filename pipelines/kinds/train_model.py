@@ -179,8 +179,11 @@ class TrainModel(RunnerKind):
         )
 
     def observe(self, stage: Stage, attempt: Attempt, transport: Transport) -> SyncResult:
-        found = sync_stream(stage.id, transport)
-        sync_system(stage.id, attempt.number, run_folder(attempt).system, transport)
+        segments = stage.job.stream.segments.all()
+        found = sync_stream(stage.id, transport, segments)
+        for segment in segments:
+            if segment.attempt == attempt.number:
+                sync_system(segment, run_folder(attempt).system, transport)
         if stage.job.stream.algorithm in ANSWER:
             folder = rollouts_folder(attempt)
             unread = index_rollouts(stage.id, attempt.number, folder, transport)

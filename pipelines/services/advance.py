@@ -11,6 +11,7 @@ from pipelines.models import Attempt, Pipeline, Stage
 from pipelines.services.doctor import sentence
 from pipelines.states import PIPELINE_TERMINAL, STAGE_TERMINAL, PipelineEvent, PipelineStatus, StageEvent, StageStatus
 from pipelines.transitions import Moves, Step, moving
+from platform_site.common import plain
 
 _DEAD_ENDS = frozenset({StageStatus.FAILED, StageStatus.CANCELLED, StageStatus.SKIPPED})
 _NEEDS: Any = Stage.depends_on.through
@@ -62,10 +63,9 @@ def go_on(moves: Moves, *, actor: str, ended: Collection[UUID] | None = None) ->
         ready = [stage_id for stage_id, unmet in waiting.items() if not unmet]
         dead = [stage_id for stage_id, unmet in waiting.items() if unmet & _DEAD_ENDS]
         lacking |= any(unmet and not unmet & _DEAD_ENDS for unmet in waiting.values())
-        pending = Stage.objects.filter(status=StageStatus.PENDING).order_by("order")
         if ready and pipeline.status == PipelineStatus.RUNNING:
-            tries += _next_tries(list(pending.filter(pk__in=ready)))
-        look = list(pending.filter(pk__in=dead).values_list("pk", flat=True)) if dead else []
+            tries += _next_tries(_pending(ready))
+        look = [stage.pk for stage in _pending(dead)] if dead else []
         if look:
             moves.stages(dict.fromkeys(look, 0), Step(StageEvent.SKIP, actor, "a stage it needs did not complete"))
     moves.queued |= {one.stage.queue for one in tries}
@@ -75,6 +75,10 @@ def go_on(moves: Moves, *, actor: str, ended: Collection[UUID] | None = None) ->
     ):
         _end(pipeline, moves, actor)
     return tries
+
+
+def _pending(ids: Collection[UUID]) -> list[Stage]:
+    return plain.select(Stage, {"id": list(ids), "status": StageStatus.PENDING}, order=["order"])
 
 
 def _waiting(pipeline: Pipeline, above: Collection[UUID] | None) -> dict[UUID, set[str]]:

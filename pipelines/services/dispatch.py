@@ -27,6 +27,7 @@ from pipelines.services.advance import enqueue
 from pipelines.services.places import Places
 from pipelines.states import STAGE_ACTIVE, PipelineStatus, StageEvent, StageStatus
 from pipelines.transitions import Moves, Step, moving, open_blocks
+from platform_site.common import plain
 
 DISPATCH: Final = "dispatch"
 """As who moves a stage."""
@@ -74,8 +75,8 @@ def hand_out(
     queued, and is: what starts here goes all the way in one move.
     """
     with transaction.atomic(), ExitStack() as kept:
-        queues = Queue.objects.select_for_update().order_by("-priority", "name")
-        locked = list(queues if only is None else queues.filter(pk__in=only))
+        which = {} if only is None else {"name": list(only)}
+        locked = plain.select(Queue, which, order=["-priority", "name"], lock=True)
         places = Places()
         fresh: dict[UUID, Attempt] = {}
         if first is not None:
@@ -245,7 +246,7 @@ def _move(moves: Moves, attempts: Iterable[Attempt], *steps: Step) -> None:
 
 
 def _keep(attempts: Collection[Attempt], **fields: Any) -> None:
-    Attempt.objects.filter(pk__in=[attempt.pk for attempt in attempts]).update(**fields)
+    plain.update(Attempt, {"id": [attempt.pk for attempt in attempts]}, fields)
     _set(attempts, fields)
 
 

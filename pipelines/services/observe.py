@@ -14,13 +14,14 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Q, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from environments.models import Host
 from environments.services import reach
 from environments.transports import TransportError, Unreachable, for_host
+from monitoring.models import Segment
 from monitoring.services.diagnose import behind, refresh
 from monitoring.services.sync import SyncResult, sync_stream
 from pipelines.kinds import Verdict, is_inline
@@ -91,6 +92,7 @@ def sync_now(stage_id: UUID) -> SyncResult:
 def open_attempts() -> QuerySet[Attempt]:
     return (
         Attempt.objects.select_related("stage__job__stream", "host")
+        .prefetch_related(Prefetch("stage__job__stream__segments", Segment.objects.select_related("system")))
         .filter(outcome="", stage__status__in=STAGE_ACTIVE, host__isnull=False)
         .order_by("created_at")
     )

@@ -17,7 +17,7 @@ from pipelines.kinds import inline_names, is_inline, needs_training_environment,
 from pipelines.models import Attempt, GpuLease, Stage
 from pipelines.placement import Ask, Gpu, Placed, Room, Waits, Why
 from pipelines.states import STAGE_ACTIVE, PipelineStatus, StageStatus
-from platform_site.common import clock
+from platform_site.common import clock, plain
 
 NOWHERE: Final = "/"
 """No host's name: of a stage whose host is switched off."""
@@ -43,7 +43,7 @@ class Places:
 
     @cached_property
     def _hosts(self) -> dict[str, Host]:
-        hosts = Host.objects.select_for_update().filter(enabled=True).order_by("name")
+        hosts = plain.select(Host, {"enabled": True}, order=["name"], lock=True)
         return {host.name: host for host in hosts}
 
     @cached_property

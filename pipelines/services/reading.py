@@ -30,8 +30,8 @@ def look(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> SyncR
 
 
 def read_out(attempt: Attempt, transport: Transport) -> None:
-    """Take in all that an attempt left: no look follows."""
-    _read(attempt, transport)
+    """Take in all that an attempt left: no look follows. What is known of it from before may be behind by now."""
+    _read(Attempt.objects.select_related("stage__job__stream", "host").get(pk=attempt.pk), transport)
     try:
         refresh(attempt.stage_id)
     except PASSING:

@@ -15,7 +15,7 @@ from environments.models import Host
 from environments.transports import for_host
 from monitoring.diagnostics.engine import begun
 from monitoring.diagnostics.rules.log_error import RULE as LOG_ERROR
-from monitoring.models import Stream, SystemLog
+from monitoring.models import Segment, Stream, SystemLog
 from monitoring.selectors import final_metrics
 from monitoring.services.diagnose import keep_one, refresh
 from monitoring.services.sync import open_segment, sync_stream
@@ -99,7 +99,7 @@ class Run:
             }
             Record(path).add(SystemSample(n, self.attempt.started_at.timestamp() + 5 * n, values))
         SystemLog.objects.filter(segment__stream_id=self.job.stream_id).update(looked_at=None)
-        sync_system(self.job.stream_id, 1, path, for_host(host))
+        sync_system(Segment.objects.get(stream_id=self.job.stream_id), path, for_host(host))
 
     def say(self, text: str) -> None:
         log = Path(run_folder(self.attempt).output_log)

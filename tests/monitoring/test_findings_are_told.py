@@ -11,7 +11,7 @@ from environments.transports.local import LocalTransport
 from monitoring import system
 from monitoring.diagnostics.core import Finding as Found
 from monitoring.diagnostics.core import Severity
-from monitoring.models import Stream, SystemLog
+from monitoring.models import Segment, Stream, SystemLog
 from monitoring.services import diagnose
 from monitoring.services.system import sync_system
 from notifications.models import Event
@@ -116,7 +116,7 @@ def measured(run: Run, free: list[float]) -> None:
         record.add(SystemSample(n, began + 5 * n, {"disk_free_bytes": left}))
         if n % 10 == 0:
             SystemLog.objects.update(looked_at=None)
-            sync_system(run.stream_id, 1, str(path), LocalTransport())
+            sync_system(Segment.objects.get(stream_id=run.stream_id), str(path), LocalTransport())
 
 
 def test_a_disk_that_fills_up_is_told_within_a_day_and_within_two_hours(grpo: Run) -> None:

@@ -89,11 +89,12 @@ class Machine:
         self.id = stream_id
         self.path = folder / "u_system.jsonl"
         self.record = Record(str(self.path), most_bytes=40_000)
-        open_segment(stream_id, attempt=1, path=str(folder / "u_metrics.jsonl"))
+        self.segment = open_segment(stream_id, attempt=1, path=str(folder / "u_metrics.jsonl"))
 
     def sync(self) -> bool:
         SystemLog.objects.update(looked_at=None)
-        return sync_system(self.id, 1, str(self.path), LocalTransport())
+        self.segment.refresh_from_db()
+        return sync_system(self.segment, str(self.path), LocalTransport())
 
     @property
     def found(self) -> system_selectors.Machine:
@@ -155,8 +156,9 @@ def test_a_look_follows_the_one_before_only_after_a_while(
     machine.record.add(sample(1))
     assert machine.sync()
     machine.record.add(sample(2))
+    machine.segment.refresh_from_db()
     with django_assert_max_num_queries(1):
-        assert not sync_system(machine.id, 1, str(machine.path), LocalTransport())
+        assert not sync_system(machine.segment, str(machine.path), LocalTransport())
 
 
 def test_a_folder_in_the_file_s_place_is_nothing(machine: Machine) -> None:
