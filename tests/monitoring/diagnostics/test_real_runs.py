@@ -23,7 +23,7 @@ RUNS: Mapping[str, tuple[str, int, Named]] = {
     "smollm2-sft": ("sft", 64, {}),
     "smollm2-dpo": ("dpo", 64, {}),
     # The same at five times the rate: the loss is next to nothing before any pair has been seen twice.
-    "smollm2-dpo-too-fast": ("dpo", 64, {"dpo_stuck": ("warning", "at_once", 32)}),
+    "smollm2-dpo-too-fast": ("dpo", 64, {"dpo_stuck": ("warning", "at_once", 37)}),
     # A third of its answers are cut off at 16 tokens, which is told from the twentieth step on.
     "smollm2-grpo": ("grpo", 21, {"truncation": ("error", "message", 20)}),
 }
