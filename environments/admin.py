@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from platform_site.common.admin import AuditedAdmin
-from platform_site.common.errors import PlatformError
+from platform_site.common.errors import Conflict, PlatformError
 from platform_site.common.models import User
 from platform_site.common.paths import slug as valid_slug
 
@@ -32,12 +32,19 @@ class HostForm(forms.ModelForm[Host]):
         label=_("Passphrase of the key"), required=False, widget=forms.PasswordInput(render_value=False), strip=False
     )
 
+    seen_revision = forms.IntegerField(required=False, min_value=0, label="", widget=forms.HiddenInput)
+    """Of the row as it was when the form was opened."""
+
     class Meta:
         model = Host
         fields = (
             "project", "name", "address", "port", "user", "root", "python", "slots", "enabled", "labels",
             "gpus_by_hand", "gpus",
         )  # fmt: skip
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["seen_revision"].initial = self.instance.revision
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
@@ -47,9 +54,13 @@ class HostForm(forms.ModelForm[Host]):
             if self.instance._state.adding:
                 valid_slug(cleaned["name"], field="name")
             services.apply(row(self.instance), self.asked())
+            if not self.instance._state.adding:
+                services.refuse_stale(row(self.instance), cleaned.get("seen_revision") or 0)
         except PlatformError as error:
             for name, told in error.fields.items():
                 self.add_error(name if name in self.fields else None, " ".join(told))
+            if isinstance(error, Conflict):
+                self.add_error(None, error.message)
         return cleaned
 
     def asked(self) -> dict[str, Any]:
@@ -84,7 +95,7 @@ class HostAdmin(AuditedAdmin):
     fields: ClassVar = [
         "project", "name", "address", "port", "user", "password", "private_key", "passphrase", "credentials",
         "key_fingerprint", "root", "python", "slots", "enabled", "labels", "gpus_by_hand", "gpus", "facts",
-        "facts_at", "last_error", "last_error_at", "created_at",
+        "facts_at", "last_error", "last_error_at", "created_at", "seen_revision",
     ]  # fmt: skip
 
     @admin.display(description=_("number of GPUs"))
@@ -115,7 +126,7 @@ class HostAdmin(AuditedAdmin):
     def save_model(self, request: HttpRequest, obj: Host, form: HostForm, change: bool) -> None:
         assert isinstance(request.user, User), "admin is for people"
         if change:
-            services.update(request.user, row(obj), form.asked())
+            services.update(request.user, row(obj), form.asked(), revision=form.cleaned_data["seen_revision"] or 0)
         else:
             made = services.create(request.user, obj.project, obj.name, form.asked())
             obj.pk = made.pk

@@ -81,8 +81,9 @@ class HostSerializer(serializers.ModelSerializer[Host]):
         model = Host
         fields = (
             "name", "project", "kind", "address", "port", "user", "has_credentials", "fingerprint", "root", "python",
-            "slots", "enabled", "labels", "gpus", "gpus_by_hand", "unreachable_since", "last_error", "last_error_at",
-            "facts", "facts_at", "training", "environment", "created_at",
+            "slots", "enabled", "labels", "gpus", "gpus_by_hand", "revision", "unreachable_since", "seen_at",
+            "checking_since", "last_error", "last_error_at", "facts", "facts_at", "training", "environment",
+            "created_at",
         )  # fmt: skip
 
     def get_fingerprint(self, host: Host) -> str:
@@ -119,6 +120,12 @@ class ChangesSerializer(StrictSerializer):
     gpus_by_hand = serializers.BooleanField(required=False, help_text="What the driver says is left aside.")
     gpus = serializers.ListField(
         child=serializers.DictField(), required=False, help_text="`{index, name, memory_mib}` each."
+    )
+
+
+class HostChangesSerializer(ChangesSerializer):
+    revision = serializers.IntegerField(
+        required=False, min_value=0, help_text="The one that is changed: 409 when somebody changed it meanwhile."
     )
 
 
@@ -178,14 +185,17 @@ class HostDetail(ApiDetailView):
     def get(self, request: Request, name: str) -> Response:
         return Response(HostSerializer(host_for(request.user, name)).data)
 
-    @extend_schema(request=ChangesSerializer, responses=HostSerializer)
+    @extend_schema(request=HostChangesSerializer, responses=HostSerializer)
     def patch(self, request: Request, name: str) -> Response:
-        """Another address, port or user forgets the credentials, and another address or port the host key. A Ray
-        cluster with another address, folder or Python is to be checked again."""
+        """Another address, port or user forgets the credentials, and another address or port the host key. With another
+        address, port, user, root folder or Python it is checked anew. With `revision` the answer is 409, which says
+        what changed, when somebody else changed it since."""
         host = host_for(request.user, name)
-        asked = ChangesSerializer(data=request.data, partial=True)
+        asked = HostChangesSerializer(data=request.data, partial=True)
         asked.is_valid(raise_exception=True)
-        services.update(signed_in(request), host, asked.validated_data)
+        fields = dict(asked.validated_data)
+        revision = fields.pop("revision", None)
+        services.update(signed_in(request), host, fields, revision=revision)
         return Response(HostSerializer(host_for(request.user, name)).data)
 
     def delete(self, request: Request, name: str) -> Response:
@@ -211,16 +221,21 @@ class HostEnroll(ApiView):
 
 
 class HostCheck(ApiView):
-    """Logs in and keeps what the machine is. Its training environment is compared soon after."""
+    """Logs in and keeps what the machine is. Its training environment is compared soon after. A Ray cluster takes its
+    time: the answer is 202, and `checking_since` is null when it is done."""
 
     naturally_idempotent = True
 
-    @extend_schema(request=None, responses=HostSerializer)
+    @extend_schema(request=None, responses={200: HostSerializer, 202: HostSerializer})
     def post(self, request: Request, name: str) -> Response:
-        host = services.check(host_for(request.user, name))
-        if host.kind != Host.Kind.RAY:
+        host = host_for(request.user, name)
+        is_slow = host.kind == Host.Kind.RAY
+        if is_slow:
+            services.begin_check(host)
+        else:
+            services.check(host)
             send_comparison(host.pk)
-        return Response(HostSerializer(host_for(request.user, name)).data)
+        return Response(HostSerializer(host_for(request.user, name)).data, status=202 if is_slow else 200)
 
 
 class SystemEnvironment(ApiView):

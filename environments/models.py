@@ -66,6 +66,10 @@ class Host(models.Model):
     unreachable_since = models.DateTimeField(_("unreachable since"), null=True, blank=True)
     retry_at = models.DateTimeField(_("next try"), null=True, blank=True)
     failures = models.PositiveIntegerField(_("failures in a row"), default=0)
+    seen_at = models.DateTimeField(_("last answer"), null=True, editable=False)
+    checking_since = models.DateTimeField(_("being checked since"), null=True, editable=False)
+    revision = models.PositiveIntegerField(_("revision"), default=0, editable=False)
+    """Counts the changes that people made. Two who change it at once name the same one: the second is refused."""
     observer = models.CharField(max_length=64, blank=True, editable=False)
     observer_until = models.DateTimeField(null=True, blank=True, editable=False)
     facts = models.JSONField(_("facts"), default=dict, editable=False, blank=True)

@@ -4,7 +4,7 @@ from typing import Final
 from uuid import UUID
 
 from platform_site.common.messages import send
-from platform_site.common.queues import CONTROL, MAINTENANCE, REMOTE
+from platform_site.common.queues import CONTROL, IDLE_HOSTS, MAINTENANCE, REMOTE
 
 TICK_MAX_AGE_MS: Final = 5_000
 """A tick that waited longer says nothing that the next one does not."""
@@ -32,6 +32,11 @@ def send_maintenance() -> None:
 
 def send_observe(host_id: int, *, remote: bool = False) -> None:
     send("observe_host", REMOTE if remote else CONTROL, host_id, max_age_ms=TICK_MAX_AGE_MS)
+
+
+def send_idle_look(host_id: int) -> None:
+    """At a host that nothing runs on."""
+    send("observe_host", IDLE_HOSTS, host_id, max_age_ms=TICK_MAX_AGE_MS)
 
 
 def send_observe_stages(stage_ids: list[str], *, remote: bool = False) -> None:

@@ -229,6 +229,9 @@ class Attempt(models.Model):
     worker = models.CharField(_("worker"), max_length=100, blank=True)
     sent_at = models.DateTimeField(_("sent"), null=True, blank=True)
     lease_until = models.DateTimeField(_("lease until"), null=True, blank=True)
+    offered_at = models.DateTimeField(
+        _("offered"), null=True, blank=True, help_text=_("Before that nothing on its host can have begun it.")
+    )
     stop_sent_at = models.DateTimeField(_("stop sent"), null=True, blank=True)
     created_at = models.DateTimeField(_("queued"), auto_now_add=True)
     started_at = models.DateTimeField(_("started"), null=True, blank=True)
@@ -237,6 +240,9 @@ class Attempt(models.Model):
     outcome = models.CharField(_("outcome"), max_length=16, blank=True, choices=[(o.value, o.value) for o in Outcome])
     reason = models.TextField(_("reason"), blank=True)
     resumed_from_step = models.BigIntegerField(_("resumed from step"), null=True, blank=True)
+    end_owed = models.BooleanField(
+        _("end owed"), default=False, help_text=_("It ended while its host did not answer, which has to hear of that.")
+    )
     # Of stages without a stream of metrics: what the status file said last. Empty while nobody knows.
     progress_done = models.BigIntegerField(_("done"), null=True, blank=True)
     progress_total = models.BigIntegerField(_("to do"), null=True, blank=True)
@@ -249,6 +255,9 @@ class Attempt(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["stage", "number"], name="attempt_number"),
             models.UniqueConstraint(fields=["stage"], condition=models.Q(outcome=""), name="attempt_one_open_a_stage"),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["host"], condition=models.Q(end_owed=True), name="attempt_end_owed"),
         ]
 
     def __str__(self) -> str:

@@ -212,7 +212,9 @@ def pipeline_progress(pipeline: Pipeline) -> PipelineProgress:
 
 
 def waiting_for(stage: Stage) -> str:
-    """Why a stage does not run yet; empty when it does not wait."""
+    """Why a stage does not run yet, or does not go on: its host is silent; empty when it does not wait."""
+    if stage.status in STAGE_ACTIVE:
+        return stage.waiting_for
     if stage.status == StageStatus.PENDING:
         needs = [above.name for above in stage.depends_on.all() if above.status != StageStatus.COMPLETED]
         if len(needs) > MOST_NAMES:

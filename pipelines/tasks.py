@@ -6,17 +6,24 @@ from typing import Any, Final
 from uuid import UUID
 
 import dramatiq
-from django.db.models import Q
 
 from environments.messages import send_comparison
 from environments.models import Host
 from environments.services.drift import due
+from environments.services.reach import is_due
 from monitoring.services.tidy import tidy
 from notifications.services import reading
 from notifications.services.tick import tick as notifications_tick
-from pipelines.messages import send_dispatch, send_maintenance, send_observe, send_observe_stages
+from pipelines.messages import (
+    send_dispatch,
+    send_idle_look,
+    send_maintenance,
+    send_observe,
+    send_observe_stages,
+)
 from pipelines.models import Attempt
 from pipelines.services import backtests, cancel, dispatch, integrity, launch, learn, observe, setup_host
+from pipelines.services.observe import ready
 from pipelines.states import STAGE_ACTIVE, StageStatus
 from platform_site.common import clock
 from platform_site.common.api import idempotency
@@ -70,7 +77,7 @@ def maintain() -> None:
 
 @dramatiq.actor(queue_name=MAINTENANCE, time_limit=240_000, **_ONCE)
 def compare_environment(host_id: int) -> None:
-    """Compare the training environment of one host with what the platform needs, and do what the policy says."""
+    """Check one host, compare its training environment with what the platform needs, and do what the policy says."""
     setup_host.look(host_id)
 
 
@@ -88,17 +95,20 @@ def learn_from_run(stream_id: str) -> None:
 
 @released_connections()
 def tick() -> None:
-    """What the scheduler does each second: send a look at each host with live attempts, a dispatch if due, and on what
-    a worker that died left of a back-test.
+    """What the scheduler does each second: send a look at each host with live attempts and at others that are due, a
+    dispatch if due, and on what a worker that died left of a back-test.
 
     Also to hosts that are disabled: that keeps new work away, and must not keep what runs there from ending; and to
     those that did not answer, since nothing is sent there until they do.
     """
     clock.look()
-    with_work = Q(attempts__outcome="", attempts__stage__status__in=STAGE_ACTIVE)
-    away = Q(unreachable_since__isnull=False)
-    for host_id, kind in Host.objects.filter(with_work | away).values_list("pk", "kind").distinct():
+    live = Attempt.objects.filter(outcome="", stage__status__in=STAGE_ACTIVE, host__isnull=False)
+    busy = dict(live.order_by().values_list("host_id", "host__kind").distinct())
+    for host_id, kind in busy.items():
         send_observe(host_id, remote=kind != Host.Kind.LOCAL)
+    for host in Host.objects.filter(ready()).exclude(pk__in=busy).defer("facts", "environment", "gpus"):
+        if is_due(host):
+            send_idle_look(host.pk)
     if Attempt.objects.filter(outcome="", stage__status=StageStatus.QUEUED).exists():
         send_dispatch()
     backtests.send_abandoned()

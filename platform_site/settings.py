@@ -47,6 +47,8 @@ FROZEN_AFTER_S: float = env.read("ANNEAL_FROZEN_AFTER_S", 1800.0, environ.second
 """A run whose process has been stopped by a signal for so long is given up; 0: never."""
 UNREACHABLE_GRACE_S: float = env.read("ANNEAL_UNREACHABLE_GRACE_S", 3600.0, environ.seconds)
 """Runs on a host that does not answer are waited for so long before they count as lost; 0: for ever."""
+HOST_CHECK_S: float = env.read("ANNEAL_HOST_CHECK_S", 60.0, environ.seconds)
+"""A host that nothing runs on is asked each time so long after whether it answers; 0: never."""
 ENVIRONMENT_CHECK_S: float = env.read("ANNEAL_ENVIRONMENT_CHECK_S", 21_600.0, environ.seconds)
 """Training environments are compared with version.json at the start and each time so long after; 0: at the start."""
 ENVIRONMENT_POLICY: str = env.read("ANNEAL_ENVIRONMENT_POLICY", "report", environ.one_of("report", "update"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from django.conf import settings
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -49,7 +50,8 @@ def compare(host: Host) -> Drift:
     if host.kind != Host.Kind.RAY and training.state(host).ready:
         found = _compared(host)
     host.environment, host.environment_at = found, timezone.now()
-    Host.objects.filter(pk=host.pk).update(environment=found, environment_at=host.environment_at)
+    same = Host.objects.filter(pk=host.pk, **hosts.place_of(host))
+    same.update(environment=found, environment_at=host.environment_at)
     return drift(host)
 
 
@@ -57,14 +59,16 @@ def due(*, at_start: bool = False) -> list[Host]:
     """Hosts to be compared now: those whose last comparison is old, was with another version.json, or is missing.
 
     `at_start`: all, since nobody knows what was done while the platform was away. Not those that were never checked,
-    are switched off or do not answer.
+    are switched off or do not answer. Of any kind those whose check was asked for and never came to its end.
     """
-    answering = Host.objects.filter(enabled=True, unreachable_since=None).exclude(kind=Host.Kind.RAY)
-    known = [host for host in answering if host.is_local or host.facts_at is not None]
+    begun = Q(checking_since__isnull=False)
+    found = Host.objects.filter(begun | Q(enabled=True, unreachable_since=None) & ~Q(kind=Host.Kind.RAY))
+    left = [host for host in found if host.checking_since is not None and not hosts.is_being_checked(host)]
+    known = [host for host in found if host.checking_since is None and (host.is_local or host.facts_at is not None)]
     if at_start or not known:
-        return known
+        return left + known
     wanted = needed()
-    return [host for host in known if _is_due(host, wanted)]
+    return left + [host for host in known if _is_due(host, wanted)]
 
 
 def _is_due(host: Host, wanted: str) -> bool:

@@ -1,32 +1,40 @@
 """Hosts: add, change, enrol, check, remove. Nothing secret comes out of here."""
 
+import json
 import re
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.db.models import ProtectedError
+from django.db.models import ProtectedError, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from environments import training
 from environments.gpus import HostGpu
+from environments.messages import send_comparison
 from environments.models import Host
 from environments.services import gpus, ray_hosts, reach
 from environments.transports import TransportError, Unreachable, for_host
 from environments.transports.connection import fingerprint, forget, greeted, key_line
 from environments.transports.secrets import Secret
-from platform_site.common import audit
+from platform_site.common import audit, clock
 from platform_site.common.errors import Conflict, Invalid, NotFound, PlatformError, Unavailable
-from platform_site.common.models import Project, User
+from platform_site.common.models import AuditEvent, Project, User
 from platform_site.common.paths import slug as valid_slug
 
+CHECK_TERM: Final = timedelta(seconds=240)
+"""A check by a worker that was not over by then is none any more."""
 MASK: Final = re.compile(r"[*•·]+")
 """What stands in a form in a secret's place. It is none."""
 RAY: Final = frozenset({"address", "root", "token"})
 """What is said of a Ray cluster, besides what any host has."""
 OF_ANY_KIND: Final = frozenset({"slots", "enabled", "python", "labels", "gpus", "gpus_by_hand"})
+PLACE: Final = ("address", "port", "user", "root", "python")
+"""Another machine, account, folder or Python than the one that was checked is another environment."""
 FIELDS: Final = OF_ANY_KIND | {"address", "port", "user", "root"}
 SECRETS: Final = frozenset({"password", "private_key", "passphrase", "token"})
 KNOWN: Final = {
@@ -69,18 +77,20 @@ def create(user: User, project: Project, name: str, fields: dict[str, Any], kind
     return host
 
 
-def update(user: User, host: Host, fields: dict[str, Any]) -> Host:
+def update(user: User, host: Host, fields: dict[str, Any], *, revision: int | None = None) -> Host:
     """Change some fields. Another address or port forgets the host key, and these or another user the credentials:
-    what was meant for one machine is never sent to another. Raises Invalid, NotFound.
+    what was meant for one machine is never sent to another. Where another place than the one that was checked comes of
+    it, it is checked anew. Raises Invalid, NotFound, and Conflict when it is no longer at `revision`.
 
     Others write to the row as well, people and the observer: it is read anew, and only what changed is written.
     """
-    changed = sorted(name for name in fields if name not in SECRETS or _given(fields))
     with transaction.atomic():
         try:
             host.refresh_from_db(from_queryset=Host.objects.select_for_update())
         except Host.DoesNotExist:
             raise NotFound(_("There is no such host.")) from None
+        if revision is not None:
+            refuse_stale(host, revision)
         stood = _columns(host)
         before = (host.address, host.port, host.user)
         apply(host, fields)
@@ -88,10 +98,61 @@ def update(user: User, host: Host, fields: dict[str, Any]) -> Host:
             host.host_key = ""
         if host.kind == Host.Kind.SSH and before != (host.address, host.port, host.user) and not _given(fields):
             host.secret = ""
+        if place_of(host) != {name: stood[name] for name in PLACE}:
+            _is_unchecked(host)
         host.retry_at = None
-        host.save(update_fields=[name for name, value in _columns(host).items() if value != stood[name]])
-        audit.record("host.update", user, host, name=host.name, changed=changed)
+        host.revision += 1
+        changed = [name for name, value in _columns(host).items() if value != stood[name]]
+        host.save(update_fields=changed)
+        by_hand = sorted(FIELDS & set(changed)) + ["credentials"] * ("secret" in changed)
+        audit.record("host.update", user, host, name=host.name, changed=by_hand, revision=host.revision)
     return host
+
+
+def place_of(host: Host) -> dict[str, Any]:
+    """What a check is about. Whoever keeps what one found filters by it: the host may have been changed meanwhile."""
+    return {name: getattr(host, name) for name in PLACE}
+
+
+def begin_check(host: Host) -> None:
+    """Have it checked, and its environment compared, by a worker; its row says since when. Asked twice it is one."""
+    now, again = timezone.now(), timezone.now() - CHECK_TERM
+    idle = Q(checking_since=None) | Q(checking_since__lt=again) | Q(checking_since__gt=clock.out_of_reach(CHECK_TERM))
+    with transaction.atomic():
+        if Host.objects.filter(idle, pk=host.pk).update(checking_since=now):
+            transaction.on_commit(partial(send_comparison, host.pk), robust=True)
+
+
+def is_being_checked(host: Host) -> bool:
+    since = host.checking_since
+    return since is not None and not clock.is_over(since + CHECK_TERM, CHECK_TERM)
+
+
+def _is_unchecked(host: Host) -> None:
+    """What was found is of another place. To be saved by the caller, in its transaction."""
+    host.environment, host.environment_at = {}, None
+    if not host.is_local:
+        host.facts, host.facts_at = {}, None
+    if host.kind != Host.Kind.SSH or (host.host_key and host.secret):
+        host.checking_since = timezone.now()
+        transaction.on_commit(partial(send_comparison, host.pk), robust=True)
+
+
+def refuse_stale(host: Host, revision: int) -> None:
+    """Raises Conflict when people changed the host since that revision, with each field's value now and whose it is."""
+    if revision == host.revision:
+        return
+    fields: dict[str, str] = {}
+    since = AuditEvent.objects.filter(
+        action="host.update", object_type=host._meta.label_lower, object_id=str(host.pk), details__revision__gt=revision
+    )
+    for who, details in since.order_by("id").values_list("actor_name", "details"):
+        for name in details["changed"]:
+            value = "***" if name == "credentials" else getattr(host, name)
+            value = json.dumps(value) if isinstance(value, list) else str(value) or "–"
+            fields[name] = _("It is %(value)s now: %(who)s changed it.") % {"value": value, "who": who}
+    told = _("The host is at revision %(now)s, not %(named)s: somebody changed it. Nothing was saved; load it again.")
+    raise Conflict(told % {"now": host.revision, "named": revision}, fields, code="stale_revision")
 
 
 def _columns(host: Host) -> dict[str, Any]:
@@ -143,8 +204,9 @@ def enrol(user: User, host: Host, confirmed: str) -> HostKey:
 
 
 def check(host: Host) -> Host:
-    """Log in, and keep what the machine is as its facts. Raises Unavailable with what hinders it, and Invalid for a
-    Ray cluster that does not see the folder."""
+    """Log in, and keep what the machine is as its facts. Raises Unavailable with what hinders it, Invalid for a Ray
+    cluster that does not see the folder, and Conflict where somebody changed the host meanwhile."""
+    asked = place_of(host)
     try:
         found = _facts(host)
     except Unreachable as error:
@@ -159,9 +221,11 @@ def check(host: Host) -> Host:
     reach.found(host)
     host.facts, host.facts_at, host.last_error = found, timezone.now(), ""
     host.root = host.root or str(found["root"])
-    Host.objects.filter(pk=host.pk).update(
+    kept = Host.objects.filter(pk=host.pk, **asked).update(
         facts=found, facts_at=host.facts_at, root=host.root, last_error="", last_error_at=None
     )
+    if not kept:
+        raise Conflict(_("The host was changed while it was checked. It is checked again."))
     seen = found["gpus"]
     gpus.keep(host, [HostGpu(int(one["index"]), str(one["name"]), int(one["memory"]) >> 20) for one in seen])
     return host

@@ -98,8 +98,6 @@ def fill_in(host: Host, *, address: str, root: str, python: str, token: str | No
     }
     if fields:
         raise Invalid(" ".join(fields.values()), fields)
-    if (host.address, host.root, host.python) != (address, root.rstrip("/"), python):
-        host.facts_at = None  # another cluster, or folder: to be checked before anything starts there
     host.address, host.root, host.python = address, root.rstrip("/"), python
 
 

@@ -76,7 +76,8 @@ class Transport(Protocol):
         """Run to its end, without a shell. `env` is the whole environment."""
 
     def probe(self, folders: Sequence[str]) -> list[dict[str, Any]]:
-        """One `platform_runtime.probe` answer a folder, in one round trip."""
+        """One `platform_runtime.probe` answer a folder, in one round trip, also without any: then the host has
+        answered, and that is all."""
 
     def bearers(self) -> dict[str, list[int]]:
         """Launch token -> the living processes on the host that carry it, of all that we may look at."""

@@ -40,8 +40,13 @@ class RayTransport(LocalTransport):
             raise Unreachable(error.message) from error
 
     def probe(self, folders: Sequence[str]) -> list[dict[str, Any]]:
-        """A runner lives as long as its job: its process is another machine's, and its number says nothing here."""
+        """A runner lives as long as its job: its process is another machine's, and its number says nothing here.
+
+        Without folders the cluster is asked whether it answers.
+        """
         jobs = self._jobs
+        if not folders:
+            jobs.version()
         found = [jobs.look(job_name(folder)) for folder in folders]
         return [
             {**probe.probe_run(folder), "runner_alive": job is not None and job.alive, "leftovers": 0}

@@ -63,6 +63,11 @@ class SetupHost(RunnerKind):
             return found | {"host": error.message}
         return found | problems_of(host)
 
+    def attach(self, stage: Stage, user: User) -> None:
+        """Whoever looks for a set-up of the host under its lock, as `services.setup_host` does, finds this one."""
+        if stage.host_id is not None:
+            Host.objects.select_for_update().filter(pk=stage.host_id).first()
+
     def prepare(self, stage: Stage, params: dict[str, Any], attempt: Attempt, transport: Transport) -> Command:
         host, folder = attempt.host, run_folder(attempt)
         assert host is not None, "dispatch gives an attempt its host"

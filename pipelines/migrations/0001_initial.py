@@ -472,6 +472,15 @@ class Migration(migrations.Migration):
                 ("worker", models.CharField(blank=True, max_length=100, verbose_name="worker")),
                 ("sent_at", models.DateTimeField(blank=True, null=True, verbose_name="sent")),
                 ("lease_until", models.DateTimeField(blank=True, null=True, verbose_name="lease until")),
+                (
+                    "offered_at",
+                    models.DateTimeField(
+                        blank=True,
+                        help_text="Before that nothing on its host can have begun it.",
+                        null=True,
+                        verbose_name="offered",
+                    ),
+                ),
                 ("stop_sent_at", models.DateTimeField(blank=True, null=True, verbose_name="stop sent")),
                 ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="queued")),
                 ("started_at", models.DateTimeField(blank=True, null=True, verbose_name="started")),
@@ -493,6 +502,14 @@ class Migration(migrations.Migration):
                 ),
                 ("reason", models.TextField(blank=True, verbose_name="reason")),
                 ("resumed_from_step", models.BigIntegerField(blank=True, null=True, verbose_name="resumed from step")),
+                (
+                    "end_owed",
+                    models.BooleanField(
+                        default=False,
+                        help_text="It ended while its host did not answer, which has to hear of that.",
+                        verbose_name="end owed",
+                    ),
+                ),
                 ("progress_done", models.BigIntegerField(blank=True, null=True, verbose_name="done")),
                 ("progress_total", models.BigIntegerField(blank=True, null=True, verbose_name="to do")),
                 ("progress_unit", models.CharField(blank=True, max_length=32, verbose_name="unit")),
@@ -663,6 +680,10 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="stage",
             constraint=models.UniqueConstraint(fields=("pipeline", "name"), name="stage_name_in_pipeline"),
+        ),
+        migrations.AddIndex(
+            model_name="attempt",
+            index=models.Index(condition=models.Q(("end_owed", True)), fields=["host"], name="attempt_end_owed"),
         ),
         migrations.AddConstraint(
             model_name="attempt",

@@ -8,11 +8,12 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from environments.transports import TransportError, for_host
+from environments.services import reach
+from environments.transports import TransportError, Unreachable, for_host
 from pipelines.kinds import is_inline
 from pipelines.messages import send_stop
 from pipelines.models import Attempt, Queue, Stage
-from pipelines.services import finish, inline
+from pipelines.services import finish, inline, silent
 from pipelines.services.advance import advance
 from pipelines.states import (
     PIPELINE_TERMINAL,
@@ -105,6 +106,8 @@ def _cancel(stage_id: UUID, actor: str) -> StageStatus | None:
         if status in (StageStatus.PENDING, StageStatus.QUEUED):
             if _cancel_waiting(stage, status, actor):
                 return StageStatus.CANCELLED
+        elif status is StageStatus.STARTING and _end_unseen(stage, actor):
+            return StageStatus.CANCELLED
         elif _request(stage, actor):
             return StageStatus.CANCELLING
     raise Conflict(_("The run changes too fast to be cancelled. Try again."))
@@ -118,6 +121,11 @@ def _cancel_waiting(stage: Stage, status: StageStatus, actor: str) -> bool:
         advance(stage.pipeline_id, actor=actor)
         _end_unstarted(stage.pipeline_id, actor)
     return True
+
+
+def _end_unseen(stage: Stage, actor: str) -> bool:
+    attempt = Attempt.objects.select_related("stage", "host").filter(stage=stage, outcome="").first()
+    return attempt is not None and silent.cancel_unseen(attempt, actor=actor)
 
 
 def _request(stage: Stage, actor: str) -> bool:
@@ -139,6 +147,9 @@ def stop_attempt(attempt_id: UUID) -> None:
     if is_inline(attempt.stage.kind):
         inline.observe(attempt)
         return
+    if attempt.host.unreachable_since is not None:
+        silent.cancel_unseen(attempt, actor="cancel")
+        return
     transport = for_host(attempt.host)
     try:
         if finish.revoke(attempt, transport):
@@ -146,5 +157,9 @@ def stop_attempt(attempt_id: UUID) -> None:
             return
         if transport.stop(attempt.folder) == "signalled":
             Attempt.objects.filter(pk=attempt_id, stop_sent_at=None).update(stop_sent_at=timezone.now())
+    except Unreachable as error:
+        logger.warning("Stopping %s: %s", attempt.folder, error)
+        reach.noticed(attempt.host, error)
+        silent.cancel_unseen(attempt, actor="cancel")
     except TransportError as error:
         logger.warning("Stopping %s: %s", attempt.folder, error)

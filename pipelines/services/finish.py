@@ -219,6 +219,15 @@ def requeue(attempt: Attempt, outcome: Outcome, verdict: Verdict, probe: dict[st
     return True
 
 
+def give_back(attempt: Attempt, reason: str) -> bool:
+    """Back to its queue, unless it was offered to its host meanwhile: whoever does that writes it down before."""
+    with moving(attempt.stage.pipeline_id):
+        mine = Attempt.objects.select_for_update().filter(pk=attempt.pk, outcome="", offered_at=None)
+        if mine.first() is None:
+            return False
+        return requeue(attempt, Outcome.LOST, Verdict(False, reason), {}, delay=timedelta(seconds=1))
+
+
 def end_unstarted(attempt: Attempt, transport: Transport, *, reason: str) -> bool:
     """The launch failed before a process was there: make sure that none comes, then fail."""
     try:

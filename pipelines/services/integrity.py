@@ -30,6 +30,7 @@ FOUND: Final = "integrity.found"
 
 CHECKS: Final[tuple[Callable[[int], Iterable[Finding]], ...]] = (
     runs.orphans,
+    runs.owed_ends,
     rows.open_attempts_of_ended_stages,
     rows.queued_without_attempt,
     runs.active_without_attempt,

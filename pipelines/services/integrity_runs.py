@@ -15,6 +15,7 @@ from monitoring.services.sync import sync_stream
 from pipelines.decide import START_DEADLINE_S
 from pipelines.kinds import is_inline
 from pipelines.models import Attempt, Job, Stage
+from pipelines.services import silent
 from pipelines.services.advance import advance
 from pipelines.services.integrity_rows import ACTOR, Finding, open_attempt
 from pipelines.states import STAGE_ACTIVE, STAGE_TERMINAL, Outcome, StageEvent, StageStatus
@@ -48,6 +49,21 @@ def orphans(limit: int) -> Iterator[Finding]:
                 yield Finding("orphans", attempt, f"is over, but {survivors} cannot be ended", repaired=False)
             else:
                 yield Finding("orphans", attempt, f"had processes ({pids}) though it is over; ended")
+
+
+def owed_ends(limit: int) -> Iterator[Finding]:
+    """What was given up while its host was silent is ended there by the look that finds it back. None may stay."""
+    for host in Host.objects.filter(
+        unreachable_since=None, pk__in=Attempt.objects.filter(end_owed=True).values("host")
+    ):
+        transport = for_host(host)
+        for attempt in silent.owed(host)[:limit]:
+            try:
+                done = silent.end_there(attempt, transport)
+            except TransportError:
+                break
+            said = "was given up, and its host had not heard of it"
+            yield Finding("owed_ends", attempt, f"{said}; ended" if done else said, repaired=done)
 
 
 def active_without_attempt(limit: int) -> Iterator[Finding]:

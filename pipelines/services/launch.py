@@ -4,9 +4,12 @@ import logging
 from contextlib import nullcontext
 from uuid import UUID
 
+from django.utils import timezone
+
 from environments import launchers, training
 from environments.launchers import Launch
 from environments.models import Host
+from environments.services import reach
 from environments.services.runtime_copy import ensure_runtime
 from environments.transports import TransportError, Unfinished, Unreachable, for_host
 from pipelines.folders import run_folder
@@ -34,6 +37,8 @@ def launch(attempt_id: UUID, *, worker: str = "") -> bool:
     host, kind = attempt.host, kind_of(attempt.stage.kind)
     if isinstance(kind, InlineKind):
         return run_inline(attempt, kind, worker=worker)
+    if host.unreachable_since is not None:
+        return False  # no worker waits for it: the observer does, and sends this again
     assert isinstance(kind, RunnerKind), "there are two sorts"
     with preparing(attempt) if not host.is_local else nullcontext(True) as mine:
         return mine and _launch(attempt, host, kind, worker)
@@ -45,8 +50,6 @@ def _launch(attempt: Attempt, host: Host, kind: RunnerKind, worker: str) -> bool
         if transport.stat(folder.claim) is not None:
             return False
         command = kind.prepare(stage, params_of(stage), attempt, transport)
-        if worker:
-            Attempt.objects.filter(pk=attempt.pk).update(worker=worker)
         wanted = Launch(
             folder=folder,
             command=command,
@@ -55,10 +58,13 @@ def _launch(attempt: Attempt, host: Host, kind: RunnerKind, worker: str) -> bool
             gpus=attempt.gpus,
             uses_ray=kind.uses_ray(stage),
         )
+        if not _offered(attempt, worker):
+            return False
         launchers.start(host, wanted, transport)
     except Unreachable as error:
         # Unknown whether it started: the observer looks before anything is tried again.
         logger.warning("Launch of %s: %s does not answer: %s", attempt.pk, host.name, error)
+        reach.noticed(host, error)
         return False
     except Unfinished as error:
         logger.info("Launch of %s goes on: %s", attempt.pk, error)
@@ -67,3 +73,10 @@ def _launch(attempt: Attempt, host: Host, kind: RunnerKind, worker: str) -> bool
         end_unstarted(attempt, transport, reason=str(error))
         return False
     return True
+
+
+def _offered(attempt: Attempt, worker: str) -> bool:
+    """Written down before it is: of what was never offered everybody may know that nothing of it began. False when the
+    attempt was ended meanwhile."""
+    fields = {"offered_at": timezone.now()} | ({"worker": worker} if worker else {})
+    return Attempt.objects.filter(pk=attempt.pk, outcome="").update(**fields) == 1

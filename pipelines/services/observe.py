@@ -13,7 +13,6 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from django.conf import settings
 from django.db.models import Prefetch, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -24,13 +23,13 @@ from environments.transports import TransportError, Unreachable, for_host
 from monitoring.models import Segment
 from monitoring.services.diagnose import behind, refresh
 from monitoring.services.sync import SyncResult, sync_stream
-from pipelines.kinds import Verdict, is_inline
+from pipelines.kinds import is_inline
 from pipelines.models import Attempt
-from pipelines.services import finish, inline, reading
+from pipelines.services import inline, reading, silent
 from pipelines.services.dispatch import dispatch
 from pipelines.services.doctor import sentences
 from pipelines.services.settle import settle
-from pipelines.states import STAGE_ACTIVE, StageStatus
+from pipelines.states import STAGE_ACTIVE
 from platform_site.common import clock
 from platform_site.common.errors import Conflict
 
@@ -43,7 +42,8 @@ def observe_host(host_id: int) -> int:
     """Look at every live attempt of a host, in one round trip; how many there were.
 
     One at a time a host: a lease in the database, so that a slow host cannot pile up observers. A host that does
-    not answer is left alone for a growing while, and nothing on it is judged.
+    not answer is left alone for a growing while, and nothing on it is judged. One that nothing runs on is asked whether
+    it answers when that is due.
     """
     me = f"{socket.gethostname()[:40]}-{secrets.token_hex(8)}"
     if not _take_lease(host_id, me):
@@ -51,7 +51,7 @@ def observe_host(host_id: int) -> int:
     try:
         host = Host.objects.get(pk=host_id)
         attempts = list(open_attempts().filter(host=host))
-        if attempts or host.unreachable_since is not None:
+        if attempts or reach.is_due(host):
             _observe(host, attempts)
         return len(attempts)
     finally:
@@ -99,10 +99,16 @@ def open_attempts() -> QuerySet[Attempt]:
 
 
 def _take_lease(host_id: int, me: str) -> bool:
+    taken = Host.objects.filter(ready(), pk=host_id)
+    return taken.update(observer=me, observer_until=timezone.now() + LEASE) == 1
+
+
+def ready() -> Q:
+    """Hosts that nobody looks at just now, and whose pause is over."""
     now = timezone.now()
     free = Q(observer_until=None) | Q(observer_until__lt=now) | Q(observer_until__gt=clock.out_of_reach(LEASE))
     due = Q(retry_at=None) | Q(retry_at__lte=now) | Q(retry_at__gt=clock.out_of_reach(reach.MAX_BACKOFF))
-    return Host.objects.filter(free, due, pk=host_id).update(observer=me, observer_until=now + LEASE) == 1
+    return free & due
 
 
 def _observe(host: Host, found: list[Attempt]) -> None:
@@ -111,7 +117,7 @@ def _observe(host: Host, found: list[Attempt]) -> None:
         if is_inline(attempt.stage.kind):
             ended |= inline.observe(attempt)
     attempts = [attempt for attempt in found if not is_inline(attempt.stage.kind)]
-    if attempts or host.unreachable_since is not None:
+    if attempts or reach.is_due(host):
         ended |= _observe_runners(host, attempts)
     if ended:
         dispatch()
@@ -124,7 +130,13 @@ def _observe_runners(host: Host, attempts: list[Attempt]) -> bool:
         probes = transport.probe([attempt.folder for attempt in attempts])
     except Unreachable as error:
         reach.lost(host, error)
-        return _give_up(host, attempts)
+        return silent.look(host, attempts)
+    try:
+        # First of all: what was given up must not meet what comes after it.
+        silent.answers_again(host, attempts, transport)
+    except Unreachable as error:
+        reach.lost(host, error)
+        return False
     ended = reach.found(host)
     read: list[tuple[Attempt, dict[str, Any]]] = []
     new: list[SyncResult] = []
@@ -157,24 +169,3 @@ def _by_itself(attempt: Attempt) -> Iterator[None]:
         raise
     except Exception:
         logger.exception("Observing %s failed", attempt.folder)
-
-
-def _give_up(host: Host, attempts: list[Attempt]) -> bool:
-    """What runs on a host that has kept silent for longer than the grace is lost; True when anything was.
-
-    Should it live on there, it is ended when the host is back (`integrity_runs.orphans`).
-    """
-    grace = settings.UNREACHABLE_GRACE_S
-    silent_s = clock.age_s(host.unreachable_since) if host.unreachable_since is not None else 0.0
-    if not grace or silent_s < grace:
-        return False
-    reason = _("The run was lost: host %(host)s has not answered for %(minutes)d min.") % {
-        "host": host.name,
-        "minutes": silent_s // 60,
-    }
-    for attempt in attempts:
-        if attempt.stage.status == StageStatus.CANCELLING:
-            finish.cancelled(attempt, Verdict(False), {})
-        else:
-            finish.fail_or_retry(attempt, Verdict(False, attempt.reason or reason, not attempt.reason), {}, lost=True)
-    return bool(attempts)

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from environments import gpus, training
 from environments.models import Host
+from environments.services.reach import silence
 from pipelines import placement
 from pipelines.gpu_selectors import needed
 from pipelines.kinds import inline_names, is_inline, needs_training_environment, set_up_names
@@ -45,6 +46,11 @@ class Places:
     def _hosts(self) -> dict[str, Host]:
         hosts = plain.select(Host, {"enabled": True}, order=["name"], lock=True)
         return {host.name: host for host in hosts}
+
+    @cached_property
+    def _nearest(self) -> list[Host]:
+        """This machine, then what answers."""
+        return sorted(self._hosts.values(), key=lambda host: (not host.is_local, host.unreachable_since is not None))
 
     @cached_property
     def _environments(self) -> dict[str, training.TrainingState]:
@@ -92,15 +98,16 @@ class Places:
         """A host with room for the stage, which counts from now on."""
         if is_inline(stage.kind):
             return self._take_inline(stage)
-        if stage.kind in set_up_names() and self._in_use(stage.host_id):
+        if stage.kind in set_up_names() and (why := self._keeps_from_set_up(stage.host_id)):
             self.refused.add(_shape(stage))
-            self._note(stage, _("the end of the runs there that use its training environment"))
+            self._note(stage, why)
             return None
         ask = self._ask(stage)
         if ask.gpus and not self._leases_known:
             self._look_up_leases()
         decision, self._rooms = placement.place(ask, self._rooms)
         if isinstance(decision, Placed):
+            self._working.append((self._hosts[decision.host].pk, stage.kind))
             self.given[stage.pk] = decision.gpus
             return self._hosts[decision.host]
         self.refused.add(_shape(stage))
@@ -117,15 +124,21 @@ class Places:
 
     def _take_inline(self, stage: Stage) -> Host | None:
         """It runs in the worker itself; a host is only its address."""
-        for host in self._hosts.values():
+        for host in self._nearest:
             if stage.host_id in (None, host.pk):
                 self.given[stage.pk] = ()
                 return host
         self._note(stage, _("no host is enabled"))
         return None
 
-    def _in_use(self, host_id: int | None) -> bool:
-        return any(host == host_id and needs_training_environment(kind) for host, kind in self._working)
+    def _keeps_from_set_up(self, host_id: int | None) -> str:
+        """What a set-up of the host waits for: one at a time, whoever asked for it, and none under those who train."""
+        there = [kind for host, kind in self._working if host == host_id]
+        if any(kind in set_up_names() for kind in there):
+            return _("the end of the set-up of its host that is under way")
+        if any(needs_training_environment(kind) for kind in there):
+            return _("the end of the runs there that use its training environment")
+        return ""
 
     def _ask(self, stage: Stage) -> Ask:
         host = next((host.name for host in self._hosts.values() if host.pk == stage.host_id), "")
@@ -177,7 +190,7 @@ class Places:
                     % values
                 )
             case Why.UNREACHABLE:
-                return _("host %(host)s does not answer") % values
+                return silence(host)
             case Why.ENVIRONMENT:
                 return self._environment_told(host)
             case _:

@@ -63,18 +63,21 @@ def administrator() -> User | None:
 
 
 def look(host_id: int) -> Pipeline | None:
-    """Compare a host's environment with what the platform needs; where it differs, do what the policy says.
+    """Check a host and compare its environment with what the platform needs; where it differs, do what the policy says.
 
     The set-up that was begun, if any. A host that does not answer is no error: its page says so.
     """
     host = Host.objects.filter(pk=host_id).first()
-    if host is None or host.kind == Host.Kind.RAY:
+    if host is None:
         return None
     try:
         found = compare(host)
     except PlatformError as error:
         logger.warning("The environment of host %s was not compared: %s", host.name, error.message)
         return None
+    finally:
+        # Not where it was changed meanwhile: then it is checked anew, and that check goes on.
+        Host.objects.filter(pk=host.pk, checking_since=host.checking_since).update(checking_since=None)
     if not found.differs:
         return None
     logger.warning("The environment of host %s differs in %s places", host.name, found.count)

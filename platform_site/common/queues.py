@@ -11,6 +11,8 @@ CONTROL: Final = "control"
 """The platform's own ticks. No stage ever waits here."""
 REMOTE: Final = "remote"
 """The same for hosts that are reached over a network: one that keeps silent holds up no other tick."""
+IDLE_HOSTS: Final = "idle-hosts"
+"""Looks at hosts that nothing runs on: however many of them keep silent, those with runs wait for none."""
 NOTIFICATIONS: Final = "notifications"
 """Who is told of what."""
 OUTSIDE: Final = "outside"
@@ -18,4 +20,4 @@ OUTSIDE: Final = "outside"
 
 PRIORITY: Final[dict[str, int]] = {TRAINING: 10, EVALUATION: 7, PREPROCESSING: 6, DEFAULT: 5, MAINTENANCE: 3}
 STAGE_QUEUES: Final = tuple(PRIORITY)
-ALL_QUEUES: Final = (*STAGE_QUEUES, CONTROL, REMOTE, NOTIFICATIONS, OUTSIDE)
+ALL_QUEUES: Final = (*STAGE_QUEUES, CONTROL, REMOTE, IDLE_HOSTS, NOTIFICATIONS, OUTSIDE)

@@ -14,6 +14,7 @@ from django.utils.translation import gettext, ngettext
 
 from environments import training
 from environments.models import Host
+from environments.services.hosts import is_being_checked
 from monitoring import told
 from monitoring import unread as unread_of
 from notifications.models import Notification
@@ -55,6 +56,11 @@ def status_pill(status: str, label: str = "") -> SafeString:
         icon(shape),
         label or display.status_label(status),
     )
+
+
+@register.filter
+def being_checked(host: Host) -> bool:
+    return is_being_checked(host)
 
 
 @register.filter
@@ -172,7 +178,7 @@ def progress_of(job: Job) -> Progress:
         target=found.target_step,
         fraction=found.fraction,
         eta_s=found.eta_s,
-        waiting_for=selectors.waiting_for(stage) if stage.status == "queued" else "",
+        waiting_for=selectors.waiting_for(stage) if stage.status != "pending" else "",
     )
 
 

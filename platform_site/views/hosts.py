@@ -71,6 +71,7 @@ def host(request: HttpRequest, name: str) -> HttpResponse:
         "fingerprint": fingerprint(found.host_key),
         "setup": setup,
         "setting_up": setup is not None and setup.status not in STAGE_TERMINAL,
+        "checking": services.is_being_checked(found),
         "wheels": bool(wheels()),
         "busy": _busy().get(found.pk, 0),
         "can_operate": may_operate(request),
@@ -119,19 +120,20 @@ def new_host(request: HttpRequest) -> HttpResponse:
 @needs(Role.ADMIN)
 def edit_host(request: HttpRequest, name: str) -> HttpResponse:
     found = host_for(request.user, name)
-    form = FORMS[found.kind](host=found)
+    form, status = FORMS[found.kind](host=found), 422
     if request.method == "POST":
         form = FORMS[found.kind](request.POST, host=found)
         if form.is_valid():
             try:
-                services.update(visitor(request), found, form.asked())
-            except Invalid as error:
+                services.update(visitor(request), found, form.asked(), revision=form.cleaned_data["revision"])
+            except (Invalid, Conflict) as error:
                 form.tell(error)
+                status = error.http_status
             else:
                 messages.success(request, _("Host %(host)s was changed.") % {"host": found.name})
                 return redirect("host", name=found.name)
     context = {"form": form, "host": found, "kind": found.kind}
-    return render(request, "hosts/form.html", context, status=422 if form.errors else 200)
+    return render(request, "hosts/form.html", context, status=status if form.errors else 200)
 
 
 @require_http_methods(["GET", "POST"])
@@ -155,13 +157,15 @@ def enroll_host(request: HttpRequest, name: str) -> HttpResponse:
 @needs(Role.OPERATOR)
 def check_host(request: HttpRequest, name: str) -> HttpResponse:
     found = host_for(request.user, name)
+    if found.kind == Host.Kind.RAY:
+        services.begin_check(found)
+        return redirect("host", name=found.name)
     try:
         services.check(found)
     except PlatformError as error:
         messages.error(request, error.message)
     else:
-        if found.kind != Host.Kind.RAY:
-            send_comparison(found.pk)
+        send_comparison(found.pk)
         messages.success(request, _("Host %(host)s answers.") % {"host": found.name})
     return redirect("host", name=found.name)
 

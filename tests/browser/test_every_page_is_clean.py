@@ -22,6 +22,7 @@ from platform_site.common.roles import Role
 from platform_site.common.severity import Severity
 from tests.notifications.made import anomaly, failure, spread_all
 from tests.pages import rollout_runs as by_reward
+from tests.pipelines import builders
 
 from . import world
 from .conftest import Seen, Site, signed_in, until, watched
@@ -80,6 +81,8 @@ def runs(database: None, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     pause_pipeline(paused.pk, user=world.person())
     task = Attempt.objects.get(stage__pipeline=broken, stage__name="second")
     made["running"].measure(range(1, 6))
+    fields = {"address": "https://ray-head:8265", "root": "/mnt/shared", "python": "/opt/venv/bin/python"}
+    builders.host("lab", kind="ray", checking_since=timezone.now(), **fields)
     return Runs(
         *(f"/jobs/{made[name].job.pk}/" for name in ("running", "failed", "completed", "queued")),
         *(f"/pipelines/{pipeline.pk}/" for pipeline in (whole, broken, unstarted, wide)),
@@ -199,6 +202,7 @@ PAGES = {
     "cancel a task": lambda runs: runs.failed_task + "cancel/",
     "hosts": lambda runs: "/hosts/",
     "a host": lambda runs: "/hosts/local/",
+    "a cluster that is being checked": lambda runs: "/hosts/lab/",
     "new host": lambda runs: "/hosts/new/",
     "new Ray cluster": lambda runs: "/hosts/new/?kind=ray",
     "edit a host": lambda runs: "/hosts/local/edit/",

@@ -232,6 +232,22 @@ def test_a_set_up_waits_for_the_runs_that_use_the_environment_and_new_ones_wait_
     assert later.pipeline.status == PipelineStatus.RUNNING
 
 
+def test_two_set_ups_of_one_host_run_one_after_the_other_whoever_made_them(machine: Host, charlie: APIClient) -> None:
+    builders.queues(slots=4)
+    Host.objects.update(facts_at=timezone.now(), slots=4)
+    stage = {"name": "setup", "task": "setup_host", "params": {"host": machine.name}}
+    for name in ("one", "two"):
+        body = {"name": name, "start": True, "stages": [stage]}
+        assert charlie.post("/api/v1/pipelines/", body, format="json").status_code == 201
+    assert dispatch() == 1
+    first, second = Stage.objects.order_by("created_at")
+    assert (first.status, second.status) == (StageStatus.STARTING, StageStatus.QUEUED)
+    assert second.waiting_for == "the end of the set-up of its host that is under way"
+    first.attempts.update(outcome="succeeded")
+    Stage.objects.filter(pk=first.pk).update(status=StageStatus.COMPLETED)
+    assert dispatch() == 1
+
+
 @pytest.mark.django_db(transaction=True)
 def test_six_who_set_a_host_up_at_once_begin_it_once(machine: Host) -> None:
     Host.objects.update(facts_at=timezone.now())

@@ -11,6 +11,7 @@ from rest_framework.test import APIClient
 from environments import training
 from environments.models import Host
 from environments.transports.ray_jobs import jobs_of
+from pipelines.services import setup_host
 from pipelines.services.dispatch import dispatch
 from pipelines.states import StageStatus
 from platform_site.common.models import AuditEvent, User
@@ -132,8 +133,12 @@ def test_one_that_does_not_answer_says_so_when_it_is_checked(charlie: APIClient)
     body = {**NEW, "address": "http://127.0.0.1:9"}
     post(charlie, body)
     answer = charlie.post("/api/v1/hosts/lab/check/", {}, format="json")
-    assert answer.status_code == 503
+    assert answer.status_code == 202
+    assert answer.json()["checking_since"]
     host = Host.objects.get()
+    assert setup_host.look(host.pk) is None
+    host.refresh_from_db()
+    assert host.checking_since is None
     assert host.unreachable_since is not None
     assert host.facts_at is None
 
@@ -157,7 +162,7 @@ def test_the_same_on_pages(client: Client) -> None:
     assert "https://ray-head:8265" in page
     assert "Check now" in page
     assert "Show the key" not in page
-    assert client.post("/hosts/lab/edit/", {**form, "token": "", "slots": 9}).status_code == 302
+    assert client.post("/hosts/lab/edit/", {**form, "token": "", "slots": 9, "revision": 0}).status_code == 302
     host = Host.objects.get()
     assert (host.slots, jobs_of(host).token) == (9, PLANTED)
     assert client.post("/hosts/lab/delete/").status_code == 302

@@ -82,7 +82,21 @@ def test_a_host_that_does_not_answer_gets_no_new_runs(machine: Host) -> None:
     stage = queued()
     assert dispatch() == 0
     stage.refresh_from_db()
-    assert stage.waiting_for == "host local does not answer"
+    assert stage.waiting_for.startswith("host local, silent since 20")
+
+
+def test_short_work_belongs_to_this_machine_and_to_none_that_is_silent(machine: Host) -> None:
+    """It runs in a worker; but its host is who looks after it."""
+    Host.objects.filter(pk=machine.pk).update(enabled=False)
+    builders.host("a-silent", kind=Host.Kind.SSH, unreachable_since=timezone.now())
+    builders.host("b-alive", kind=Host.Kind.SSH)
+    queued(name="one", kind="noop", queue="default")
+    dispatch()
+    Host.objects.filter(pk=machine.pk).update(enabled=True)
+    queued(name="two", kind="noop", queue="default")
+    dispatch()
+    given = Attempt.objects.order_by("stage__name").values_list("host__name", flat=True)
+    assert list(given) == ["b-alive", machine.name]
 
 
 def test_dispatchers_that_race_start_each_stage_once_and_never_pass_the_slots(machine: Host) -> None:

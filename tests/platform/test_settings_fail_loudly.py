@@ -44,6 +44,7 @@ def _manage(data: Path, *arguments: str, **env: str) -> subprocess.CompletedProc
         ("ANNEAL_TRAINING_PYTHON", "/no/such/python", "not a program"),
         ("ANNEAL_TRAINING_PYTHON", "/etc/passwd", "not a program"),
         ("ANNEAL_OTLP_ENDPOINT", "localhost:4317", "http://"),
+        ("ANNEAL_HOST_CHECK_S", "-1", "whole number of seconds"),
         ("ANNEAL_ENVIRONMENT_CHECK_S", "daily", "whole number of seconds"),
         ("ANNEAL_ENVIRONMENT_POLICY", "repair", "none of report, update"),
         ("ANNEAL_HTTPS", "maybe", "neither true nor false"),
