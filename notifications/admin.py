@@ -7,7 +7,7 @@ from django.http import HttpRequest
 
 from platform_site.common.admin import AuditedAdmin, ReadOnlyAdmin
 
-from .models import Delivery, Event, Notification, Preference, Target
+from .models import Delivery, Event, Lane, Notification, Preference, Target
 
 
 class OfPerson(ReadOnlyAdmin):
@@ -45,16 +45,23 @@ class PreferenceAdmin(OfPerson):
 class TargetAdmin(OfPerson):
     """An administrator can take somebody's address away, and neither read nor change it."""
 
-    list_display = ("user", "name", "medium", "service", "sent_at", "problem")
+    list_display = ("user", "name", "medium", "service", "sent_at", "problem", "lost")
     list_filter = ("medium",)
     list_select_related = ("user",)
     search_fields = ("user__username", "name")
-    fields = ("user", "name", "medium", "service", "created_at", "sent_at", "problem", "problem_at")
+    fields = ("user", "name", "medium", "service", "created_at", "sent_at", "problem", "problem_at", "lost")
+
+
+@admin.register(Lane)
+class LaneAdmin(OfPerson):
+    list_display = ("target", "urgent", "next_at", "pause_s", "sent_at")
+    list_filter = ("urgent",)
+    list_select_related = ("target",)
 
 
 @admin.register(Delivery)
 class DeliveryAdmin(OfPerson):
-    list_display = ("id", "target", "event", "state", "tries")
+    list_display = ("id", "lane", "event", "state", "tries")
     list_filter = ("state",)
-    list_select_related = ("target", "event")
+    list_select_related = ("lane", "event")
     show_full_result_count = False

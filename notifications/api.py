@@ -156,11 +156,17 @@ def _shown(wishes: preferences.Wishes) -> dict[str, Any]:
 
 
 class TargetSerializer(serializers.ModelSerializer[Target]):
-    problem = serializers.SerializerMethodField(help_text="Why the last message did not arrive; empty when it did.")
+    problem = serializers.SerializerMethodField(
+        help_text="Why a message did not arrive; empty when the last one did, and none is lost."
+    )
+    lost = serializers.IntegerField(
+        read_only=True,
+        help_text="Events that did not arrive, or may not have, since the address was last changed or a test arrived.",
+    )
 
     class Meta:
         model = Target
-        fields = ("id", "name", "medium", "service", "created_at", "sent_at", "problem", "problem_at")
+        fields = ("id", "name", "medium", "service", "created_at", "sent_at", "problem", "problem_at", "lost")
 
     @extend_schema_field(serializers.CharField())
     def get_problem(self, target: Target) -> str:

@@ -109,7 +109,8 @@ class Preference(models.Model):
 class Target(models.Model):
     """Where one person has messages sent to. The address is a secret: it is sealed, and never shown again.
 
-    `next_at`: nothing is sent before. It grows with a flood, and holds the place while a message is on its way.
+    `lost` are events that did not arrive, or of which nobody knows, since it was last changed or a test arrived; while
+    there are any, `problem` stays.
     """
 
     class Medium(models.TextChoices):
@@ -122,12 +123,11 @@ class Target(models.Model):
     service = models.CharField(_("service"), max_length=60, help_text="As it calls itself, e.g. Slack.")
     secret = models.TextField(editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
-    next_at = models.DateTimeField(null=True, blank=True, editable=False)
-    pause_s = models.PositiveIntegerField(default=0, editable=False)
     tested_at = models.DateTimeField(null=True, blank=True, editable=False)
     sent_at = models.DateTimeField(_("last sent"), null=True, blank=True, editable=False)
     problem = models.JSONField(_("last problem"), default=dict, blank=True, editable=False)
     problem_at = models.DateTimeField(null=True, blank=True, editable=False)
+    lost = models.PositiveIntegerField(_("lost"), default=0, editable=False)
 
     class Meta:
         ordering: ClassVar = ["name", "id"]
@@ -139,6 +139,28 @@ class Target(models.Model):
         return self.name
 
 
+class Lane(models.Model):
+    """Half of what goes to a target: errors (`urgent`), or the rest. Neither waits for the other.
+
+    `next_at`: nothing is sent before. It grows with a flood, and holds the place while a message is on its way.
+    """
+
+    target = models.ForeignKey(Target, on_delete=models.CASCADE, related_name="lanes", db_index=False)
+    urgent = models.BooleanField(_("errors"))
+    next_at = models.DateTimeField(null=True, blank=True)
+    pause_s = models.PositiveIntegerField(default=0)
+    sent_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-urgent", "id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["target", "urgent"], name="lane_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.target_id}: {'urgent' if self.urgent else 'routine'}"
+
+
 class Delivery(models.Model):
     """An event on its way to a target: to each at most once. One that may have arrived is not sent again."""
 
@@ -147,8 +169,9 @@ class Delivery(models.Model):
         SENDING = "sending", _("sending")
         SENT = "sent", _("sent")
         FAILED = "failed", _("failed")
+        UNKNOWN = "unknown", _("may have arrived")
 
-    target = models.ForeignKey(Target, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
+    lane = models.ForeignKey(Lane, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
     event = models.ForeignKey(Event, on_delete=models.CASCADE, related_name="deliveries")
     state = models.CharField(_("state"), max_length=8, choices=State.choices, default=State.PENDING)
     tries = models.PositiveSmallIntegerField(_("tries"), default=0)
@@ -157,11 +180,11 @@ class Delivery(models.Model):
         ordering: ClassVar = ["id"]
         verbose_name_plural = "deliveries"
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["target", "event"], name="delivery_once"),
+            models.UniqueConstraint(fields=["lane", "event"], name="delivery_once"),
         ]
         indexes: ClassVar = [
-            models.Index(fields=["target"], condition=Q(state__in=["pending", "sending"]), name="delivery_due"),
+            models.Index(fields=["lane"], condition=Q(state__in=["pending", "sending"]), name="delivery_due"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.target_id}: {self.event_id}"
+        return f"{self.lane_id}: {self.event_id}"

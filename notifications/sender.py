@@ -16,6 +16,7 @@ import logging
 import os
 import re
 import resource
+import socket
 import ssl
 import sys
 from dataclasses import asdict, dataclass, field
@@ -25,6 +26,7 @@ from urllib.parse import parse_qsl, urlsplit
 import apprise
 import certifi
 import requests
+from urllib3.exceptions import MaxRetryError
 
 SCHEMES: Final = frozenset(
     {
@@ -141,6 +143,7 @@ class Said(logging.Handler):
 class Web:
     """What came of the last request. Proxies, and passwords of ~/.netrc, are not asked for."""
 
+    asked: bool = False
     status: int | None = None
     error: Exception | None = None
 
@@ -149,6 +152,7 @@ class Web:
 
         def request(session: requests.Session, *args: Any, **options: Any) -> requests.Response:
             session.trust_env = False
+            self.asked, self.status = True, None
             try:
                 answer = plain(session, *args, **options)
             except requests.RequestException as error:
@@ -167,9 +171,36 @@ class Web:
             return "certificate", ""
         if isinstance(self.error, requests.exceptions.ReadTimeout):
             return "silent", ""
-        if isinstance(self.error, requests.exceptions.ConnectionError) and "RemoteDisconnected" in str(self.error):
-            return "silent", ""
+        if isinstance(self.error, ValueError):
+            return "unusable", ""  # a part of the address that only requests looks at
+        if self.asked and self.status is None and not self._was_not_connected:
+            return "interrupted", ""  # in the middle of the question or of the answer: it may have been heard
         return "", ""
+
+    @property
+    def _was_not_connected(self) -> bool:
+        """urllib3, which is told to repeat nothing, gives up like this where there was no connection alone."""
+        error = self.error
+        return isinstance(error, requests.ConnectionError) and isinstance(error.args[0], MaxRetryError)
+
+
+@dataclass
+class Mail:
+    """Whether a server of mail was reached: what Apprise says of a failure does not tell."""
+
+    asked: bool = False
+    reached: bool = False
+
+    def listen(self) -> None:
+        plain = socket.create_connection
+
+        def connect(*args: Any, **options: Any) -> socket.socket:
+            self.asked = True
+            made = plain(*args, **options)
+            self.reached = True
+            return made
+
+        socket.create_connection = connect
 
 
 @dataclass
@@ -233,8 +264,9 @@ def _words(kept: Any) -> tuple[str, ...]:
 
 def sent(request: dict[str, Any]) -> Answer:
     url = str(request["url"])
-    said, web = Said(), Web()
+    said, web, mail = Said(), Web(), Mail()
     web.listen()
+    mail.listen()
     answer, server = opened(url)
     if server is None or request["mode"] == "check":
         return answer
@@ -261,7 +293,7 @@ def sent(request: dict[str, Any]) -> Answer:
         code, detail = "address", guard.refused
     elif not code and guard.resolved and not guard.connected:
         code = "unresolved"
-    elif not code and web.error is not None:
+    elif not code and (web.error is not None or (mail.asked and not mail.reached)):
         code = "unreachable"
     elif not code:
         code, detail = "rejected", scrubbed(": ".join(filter(None, (said.warning, said.cause))), url)

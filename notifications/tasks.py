@@ -17,6 +17,6 @@ def spread_events() -> None:
 
 
 @dramatiq.actor(queue_name=OUTSIDE, time_limit=90_000, max_retries=0)
-def deliver_to(target_id: int) -> None:
-    """Send what waits for one address outside, as one message."""
-    deliver(target_id)
+def deliver_in(lane_id: int) -> None:
+    """Send what waits for one address outside, errors or the rest, as one message."""
+    deliver(lane_id)

@@ -1,17 +1,17 @@
-"""What is on its way outside: one message at a time to a target, tried again where it has not arrived, and ever
-fewer, longer messages where much happens."""
+"""What is on its way outside: errors ahead of the rest, one message of either at a time to a target, tried again where
+it has not arrived, and ever fewer, longer messages where much happens."""
 
 import logging
 import random
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
-from notifications.models import Delivery, Event, Preference, Target
+from notifications.models import Delivery, Event, Lane, Preference, Target
 from notifications.services import outside
 from notifications.services.preferences import wishes_of
 from notifications.services.wording import message
@@ -29,44 +29,46 @@ LEASE_S: Final = 120.0
 """Longer than sending can take."""
 SHORTEST_PAUSE_S: Final = 60
 LONGEST_PAUSE_S: Final = 15 * 60
+LONGEST_URGENT_PAUSE_S: Final = 5 * 60
+"""No error waits longer behind others."""
 FIRST_BACKOFF_S: Final = 30.0
 LONGEST: Final = timedelta(seconds=LONGEST_PAUSE_S)
 
 
 @dataclass(frozen=True)
 class _Claim:
-    """What one message takes along. `deliveries` are in state SENDING, and nobody else sends to the target.
+    """What one message takes along. `deliveries` are in state SENDING, and nobody else sends what is in the lane.
     `tries` of the one that was tried most often, this time included."""
 
-    target: Target
+    lane: Lane
     deliveries: list[int]
     events: list[Event]
     tries: int
 
 
-def send_deliver(target_id: int) -> None:
+def send_deliver(lane_id: int) -> None:
     """Have a worker send. Should the message be lost, the next tick sends it again."""
-    send("deliver_to", OUTSIDE, target_id, max_age_ms=60_000)
+    send("deliver_in", OUTSIDE, lane_id, max_age_ms=60_000)
 
 
-def due_targets() -> list[int]:
-    """Targets that something can be sent to now."""
-    waiting = Delivery.objects.filter(target=OuterRef("pk"), state__in=[Delivery.State.PENDING, Delivery.State.SENDING])
-    return list(Target.objects.filter(_due(), Exists(waiting)).values_list("pk", flat=True))
+def due_lanes() -> list[int]:
+    """Lanes in which something can be sent now, those of errors first."""
+    waiting = Delivery.objects.filter(lane=OuterRef("pk"), state__in=[Delivery.State.PENDING, Delivery.State.SENDING])
+    return list(Lane.objects.filter(_due(), Exists(waiting)).values_list("pk", flat=True))
 
 
 def _due() -> Q:
     return Q(next_at=None) | Q(next_at__lte=timezone.now()) | Q(next_at__gt=clock.out_of_reach(LONGEST))
 
 
-def deliver(target_id: int) -> bool:
-    """Send what waits for a target, as one message; False when there is nothing, or it is not time yet."""
-    claim = _claim(target_id)
+def deliver(lane_id: int) -> bool:
+    """Send what waits in a lane, as one message; False when there is nothing, or it is not time yet."""
+    claim = _claim(lane_id)
     if claim is None:
         return False
-    wishes = wishes_of(Preference.objects.filter(user=claim.target.user_id).first())
+    wishes = wishes_of(Preference.objects.filter(user=claim.lane.target.user_id).first())
     try:
-        url = crypto.decrypt(claim.target.secret)
+        url = crypto.decrypt(claim.lane.target.secret)
     except Unavailable:
         outcome = outside.Outcome("broken")
     else:
@@ -75,55 +77,70 @@ def deliver(target_id: int) -> bool:
     return True
 
 
-def _claim(target_id: int) -> _Claim | None:
-    """Take the target and all that waits for it. Whoever moves `next_at` sends; the next one waits until then."""
+def _claim(lane_id: int) -> _Claim | None:
+    """Take the lane and all that waits in it. Whoever moves `next_at` sends; the next one waits until then."""
     now = timezone.now()
     with transaction.atomic():
-        if not Target.objects.filter(_due(), pk=target_id).update(next_at=now + timedelta(seconds=LEASE_S)):
+        if not Lane.objects.filter(_due(), pk=lane_id).update(next_at=now + timedelta(seconds=LEASE_S)):
             return None
-        target = Target.objects.get(pk=target_id)
-        mine = Delivery.objects.filter(target=target)
+        lane = Lane.objects.select_related("target").get(pk=lane_id)
+        mine = Delivery.objects.filter(lane=lane)
         # Whoever was sending these is gone: nobody knows whether they arrived, and nobody is told twice.
-        if mine.filter(state=Delivery.State.SENDING).update(state=Delivery.State.FAILED):
-            _note(target, outside.Outcome("interrupted"))
+        if gone := mine.filter(state=Delivery.State.SENDING).update(state=Delivery.State.UNKNOWN):
+            _note(lane, outside.Outcome("interrupted"), gone)
         waiting = list(mine.filter(state=Delivery.State.PENDING).select_related("event")[:MOST])
         if not waiting:
-            Target.objects.filter(pk=target_id).update(next_at=None, pause_s=0)
+            Lane.objects.filter(pk=lane_id).update(next_at=None, pause_s=0)
             return None
         ids = [one.pk for one in waiting]
         mine.filter(pk__in=ids).update(state=Delivery.State.SENDING, tries=F("tries") + 1)
         tries = max(one.tries for one in waiting) + 1
-    return _Claim(target, ids, [one.event for one in waiting], tries)
+    return _Claim(lane, ids, [one.event for one in waiting], tries)
 
 
 def _settle(claim: _Claim, outcome: outside.Outcome) -> None:
-    now = timezone.now()
     with transaction.atomic():
-        mine = Delivery.objects.filter(pk__in=claim.deliveries, state=Delivery.State.SENDING)
-        if outcome.passes:
-            mine.filter(tries__lt=MOST_TRIES).update(state=Delivery.State.PENDING)
-        mine.update(state=Delivery.State.SENT if outcome.ok else Delivery.State.FAILED)
+        again, ended = _keep(claim, outcome)
+        if not again + ended:
+            return  # it took so long that somebody else has told these as lost, and holds the lane by now
         if outcome.ok:
-            pause_s = _pause_s(claim.target)
-            Target.objects.filter(pk=claim.target.pk).update(
-                sent_at=now, problem={}, problem_at=None, pause_s=pause_s, next_at=now + timedelta(seconds=pause_s)
-            )
+            _pause(claim.lane)
         else:
-            _note(claim.target, outcome)
-            wait_s = min(LONGEST_PAUSE_S, FIRST_BACKOFF_S * 2**claim.tries) * random.uniform(0.8, 1.2)  # noqa: S311  jitter
-            Target.objects.filter(pk=claim.target.pk).update(next_at=now + timedelta(seconds=wait_s))
+            _note(claim.lane, outcome, ended)
+            wait_s = FIRST_BACKOFF_S * 2**claim.tries * random.uniform(0.8, 1.2)  # noqa: S311  jitter
+            _wait(claim.lane, min(LONGEST_PAUSE_S, wait_s))
     if not outcome.ok:
-        logger.warning("Target %d: %d events not sent (%s), try %d", claim.target.pk, len(claim.events), outcome.code,
-                       claim.tries)  # fmt: skip
+        logger.warning("Target %d: %d events not sent (%s), try %d", claim.lane.target_id, len(claim.events),
+                       outcome.code, claim.tries)  # fmt: skip
 
 
-def _pause_s(target: Target) -> int:
+def _keep(claim: _Claim, outcome: outside.Outcome) -> tuple[int, int]:
+    """How many are tried again, and how many have come to their end."""
+    mine = Delivery.objects.filter(pk__in=claim.deliveries, state=Delivery.State.SENDING)
+    again = mine.filter(tries__lt=MOST_TRIES).update(state=Delivery.State.PENDING) if outcome.passes else 0
+    if outcome.ok:
+        state = Delivery.State.SENT
+    else:
+        state = Delivery.State.UNKNOWN if outcome.may_have_arrived else Delivery.State.FAILED
+    return again, mine.update(state=state)
+
+
+def _pause(lane: Lane) -> None:
     """Where something waited when the last pause was over, the next one is twice as long."""
-    quiet = target.sent_at is None or clock.age_s(target.sent_at) > 2 * max(target.pause_s, SHORTEST_PAUSE_S)
-    return SHORTEST_PAUSE_S if quiet else min(LONGEST_PAUSE_S, max(SHORTEST_PAUSE_S, 2 * target.pause_s))
+    quiet = lane.sent_at is None or clock.age_s(lane.sent_at) > 2 * max(lane.pause_s, SHORTEST_PAUSE_S)
+    longest = LONGEST_URGENT_PAUSE_S if lane.urgent else LONGEST_PAUSE_S
+    pause_s = SHORTEST_PAUSE_S if quiet else min(longest, max(SHORTEST_PAUSE_S, 2 * lane.pause_s))
+    _wait(lane, pause_s, sent_at=timezone.now(), pause_s=pause_s)
+    Target.objects.filter(pk=lane.target_id).update(sent_at=timezone.now())
+    Target.objects.filter(pk=lane.target_id, lost=0).update(problem={}, problem_at=None)
 
 
-def _note(target: Target, outcome: outside.Outcome) -> None:
-    Target.objects.filter(pk=target.pk).update(
-        problem={"code": outcome.code, "detail": outcome.detail}, problem_at=timezone.now()
+def _wait(lane: Lane, wait_s: float, **fields: Any) -> None:
+    Lane.objects.filter(pk=lane.pk).update(next_at=timezone.now() + timedelta(seconds=wait_s), **fields)
+
+
+def _note(lane: Lane, outcome: outside.Outcome, lost: int) -> None:
+    """What arrives later does not make up for what is lost: it stays told beside the address."""
+    Target.objects.filter(pk=lane.target_id).update(
+        problem={"code": outcome.code, "detail": outcome.detail}, problem_at=timezone.now(), lost=F("lost") + lost
     )

@@ -32,10 +32,12 @@ PROBLEMS: Final = {
     "answered": gettext_noop("The server did not take the message: it answered %(detail)s."),
     "rejected": gettext_noop("The message was not taken: %(detail)s"),
     "broken": gettext_noop("The message could not be made. The log of the worker says more."),
-    "interrupted": gettext_noop("The worker ended while it was sending. The message may have arrived."),
+    "interrupted": gettext_noop("Sending was cut off in the middle. The message may have arrived."),
 }
 PASSING: Final = frozenset({"unresolved", "unreachable"})
 """Nothing has arrived, and another try may help. So it may where the server is busy: see `Outcome.passes`."""
+UNKNOWN: Final = frozenset({"silent", "interrupted"})
+"""It may have arrived: another try could tell it twice."""
 BUSY: Final = frozenset({"408", "425", "429", "500", "502", "503", "504"})
 
 
@@ -56,6 +58,10 @@ class Outcome:
     def passes(self) -> bool:
         """Whether it has not arrived for sure, and may when tried again."""
         return self.code in PASSING or (self.code == "answered" and self.detail in BUSY)
+
+    @property
+    def may_have_arrived(self) -> bool:
+        return self.code in UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,9 @@ def _ask(request: dict[str, Any]) -> Outcome:
         )
     except subprocess.TimeoutExpired:
         return Outcome("silent")
+    if done.returncode < 0:
+        logger.error("The sender of messages was ended by signal %d", -done.returncode)
+        return Outcome("interrupted")
     try:
         return Outcome(**json.loads(done.stdout))
     except (ValueError, TypeError):

@@ -1,6 +1,5 @@
 """From events to people: who is told of what, where. Each event is spread once, in one transaction."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +17,7 @@ from notifications.services.preferences import BROWSER, PAGE, Wishes, wishes_of
 from platform_site.common import live
 from platform_site.common.models import User
 from platform_site.common.roles import ROLE_BY_SLUG, Role
+from platform_site.common.severity import Severity
 
 MOST: Final = 500
 """Events of one go."""
@@ -52,9 +52,9 @@ def spread() -> int:
     return len(events)
 
 
-def _send(target_ids: Iterable[int]) -> None:
-    for target_id in target_ids:
-        send_deliver(target_id)
+def _send(lane_ids: Iterable[int]) -> None:
+    for lane_id in lane_ids:
+        send_deliver(lane_id)
 
 
 def changed(user_id: int) -> live.Event:
@@ -67,7 +67,7 @@ def _people() -> list[_Person]:
     found = User.objects.filter(Q(is_superuser=True) | Q(groups__name__in=ROLE_BY_SLUG), is_active=True).distinct()
     preferences = {one.user_id: one for one in Preference.objects.all()}
     people = []
-    for user in found.prefetch_related("groups", "notification_targets").order_by("pk"):
+    for user in found.prefetch_related("groups", "notification_targets__lanes").order_by("pk"):
         held = [ROLE_BY_SLUG[group.name] for group in user.groups.all() if group.name in ROLE_BY_SLUG]
         role = Role.ADMIN if user.is_superuser else max(held)
         people.append(_Person(user, role, wishes_of(preferences.get(user.pk)), list(user.notification_targets.all())))
@@ -138,16 +138,15 @@ def _join(known: Notification, event: Event) -> None:
 
 
 def _address(events: Sequence[Event], people: Iterable[_Person]) -> list[int]:
-    """What is to be sent outside; the targets that have something to send."""
-    wanted: dict[int, list[Delivery]] = defaultdict(list)
+    """What is to be sent outside; the lanes that have something to send, those of errors first."""
+    wanted: list[Delivery] = []
     for person in people:
         for target in person.targets:
-            wanted[target.pk] += [
-                Delivery(target=target, event=event)
+            lanes = {lane.urgent: lane for lane in target.lanes.all()}
+            wanted += [
+                Delivery(lane=lanes[event.severity >= Severity.ERROR], event=event)
                 for event in events
                 if _hears(person, event) and person.wishes.wants(event, target.medium, person.user)
             ]
-    Delivery.objects.bulk_create(
-        [one for many in wanted.values() for one in many], ignore_conflicts=True, batch_size=500
-    )
-    return [target_id for target_id, many in wanted.items() if many]
+    Delivery.objects.bulk_create(wanted, ignore_conflicts=True, batch_size=500)
+    return list(dict.fromkeys(one.lane_id for one in sorted(wanted, key=lambda one: not one.lane.urgent)))

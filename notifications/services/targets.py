@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from notifications.models import Target
+from notifications.models import Lane, Target
 from notifications.services import outside
 from notifications.services.preferences import keep_language, wishes_for
 from notifications.services.wording import trial
@@ -34,6 +34,7 @@ def add(user: User, name: str, url: str) -> Target:
             raise Conflict(_("There are %(most)s addresses at most. Remove one first.") % {"most": MOST})
         keep_language(user)
         made.save()
+        Lane.objects.bulk_create(Lane(target=made, urgent=urgent) for urgent in (True, False))
         _record("notifications.target.add", made)
     return made
 
@@ -47,13 +48,13 @@ def change(target: Target, *, name: str | None = None, url: str | None = None) -
     if url is not None:
         known = _checked(url)
         changes |= {"medium": known.medium, "service": known.service[:60], "secret": crypto.encrypt(url)}
-        changes |= {"sent_at": None, "problem": {}, "problem_at": None}
+        changes |= {"sent_at": None, "problem": {}, "problem_at": None, "lost": 0}
     if not changes:
         return target
     for field, value in changes.items():
         setattr(target, field, value)
     with _one_of_a_name(), transaction.atomic():
-        # The check took a while: the row may be gone, and `next_at` may hold the place of a message on its way.
+        # The check took a while: the row may be gone, or something else of it have changed.
         if not Target.objects.filter(pk=target.pk).update(**changes):
             raise NotFound(_("There is no such address."))
         _record("notifications.target.change", target)
@@ -77,7 +78,7 @@ def try_out(target: Target) -> None:
     with transaction.atomic():
         audit.record("notifications.target.test", target.user, target, outcome=outcome.code)
         if outcome.ok:
-            Target.objects.filter(pk=target.pk).update(sent_at=timezone.now(), problem={}, problem_at=None)
+            Target.objects.filter(pk=target.pk).update(sent_at=timezone.now(), problem={}, problem_at=None, lost=0)
         else:
             problem = {"code": outcome.code, "detail": outcome.detail}
             Target.objects.filter(pk=target.pk).update(problem=problem, problem_at=timezone.now())

@@ -108,7 +108,7 @@ def told() -> str:
     made = [targets.add(charlie, name, "https://example.org/hook") for name in ("Team", "Loop", "Mail")]
     problem = {"code": "address", "detail": "127.0.0.1"}
     Target.objects.filter(pk=made[0].pk).update(sent_at=timezone.now())
-    Target.objects.filter(pk=made[1].pk).update(problem=problem, problem_at=timezone.now())
+    Target.objects.filter(pk=made[1].pk).update(problem=problem, problem_at=timezone.now(), lost=2)
     return f"/notifications/targets/{made[2].pk}/remove/"
 
 

@@ -18,8 +18,8 @@ PYTHON = os.environ.get("ANNEAL_TRAINING_PYTHON") or str(CHECKOUT / ".training/v
 class TrainingPlatform(Platform):
     """`api` speaks with an administrator's token. Errors are assertions that show the answer."""
 
-    def __init__(self, data: Path, **env: str) -> None:
-        super().__init__(data, training_python=PYTHON, **env)
+    def __init__(self, data: Path, *, training_python: str = PYTHON, **env: str) -> None:
+        super().__init__(data, training_python=training_python, **env)
         self._token = ""
 
     def token(self) -> str:

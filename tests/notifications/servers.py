@@ -1,6 +1,8 @@
-"""Real servers that messages are sent to: HTTP and SMTP, each in a thread, on an address of loopback of its choice."""
+"""Real servers that messages are sent to: HTTP, SMTP and one that breaks off, each in a thread, on loopback."""
 
+import socket
 import socketserver
+import struct
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -124,3 +126,41 @@ class Mail:
     def url(self, password: str = "a-password") -> str:
         port = self._server.server_address[1]
         return f"mailto://alice:{password}@example.org:{port}?smtp=127.0.0.1&from=anneal@example.org&to=bob@example.org"
+
+
+@dataclass
+class Cut:
+    """Reads a whole message, says `answer`, and is gone: in order, or with `reset` as a machine that falls over."""
+
+    answer: bytes
+    reset: bool = False
+    got: int = 0
+
+    def __enter__(self) -> "Cut":
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                taken, _ = self._socket.accept()
+            except OSError:
+                return
+            with taken:
+                said = b""
+                while not said.endswith(b"}"):
+                    said += taken.recv(65536)
+                self.got += 1
+                taken.sendall(self.answer)
+                if self.reset:
+                    taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def url(self) -> str:
+        return f"json://127.0.0.1:{self._socket.getsockname()[1]}/hook"

@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 from pytest_django.fixtures import Settings
 
-from notifications.models import Delivery, Event, Notification, Target
+from notifications.models import Delivery, Event, Lane, Notification, Target
 from notifications.services import preferences, reading
 from notifications.services.events import note, note_all
 from notifications.services.spread import spread
@@ -25,9 +25,11 @@ pytestmark = pytest.mark.django_db
 
 
 def target_of(user: User, medium: str = "webhook") -> Target:
-    return Target.objects.create(
+    made = Target.objects.create(
         user=user, name=f"my {medium}", medium=medium, service="JSON", secret=crypto.encrypt("json://x")
     )
+    Lane.objects.bulk_create(Lane(target=made, urgent=urgent) for urgent in (True, False))
+    return made
 
 
 def test_what_happened_goes_with_its_transaction() -> None:
@@ -128,7 +130,7 @@ def test_a_person_hears_only_what_they_want_where_they_want_it() -> None:
     spread_all()
     found = {one.kind: (one.in_page, one.in_browser) for one in Notification.objects.filter(user=alice)}
     assert found == {"anomaly": (True, False), "stage_failed": (False, True)}
-    assert list(Delivery.objects.values_list("target__medium", "event__kind")) == [("email", "stage_failed")]
+    assert list(Delivery.objects.values_list("lane__target__medium", "event__kind")) == [("email", "stage_failed")]
 
 
 def test_of_what_others_started_one_need_not_hear() -> None:
@@ -176,10 +178,10 @@ def test_spreading_costs_as_many_statements_for_many_events_and_people_as_for_fe
             spread()
         return len(asked)
 
-    people.alice()
+    target_of(people.alice())
     few = cost(0, 2)
     for number in range(9):
-        people.person(f"user-{number}", Role.VIEWER)
+        target_of(people.person(f"user-{number}", Role.VIEWER))
     assert cost(10, 16) == few, "60 notifications, in one statement as one"
 
 

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import dramatiq
@@ -12,7 +11,7 @@ from django.utils import timezone
 
 from notifications.models import Preference, Target
 from notifications.services import preferences, targets
-from notifications.tasks import deliver_to, spread_events
+from notifications.tasks import deliver_in, spread_events
 from platform_site.common import crypto
 from platform_site.common.errors import Conflict, NotFound
 from platform_site.common.models import User
@@ -85,16 +84,18 @@ def test_an_address_that_was_removed_while_it_was_changed_stays_away() -> None:
 
 
 @pytest.mark.django_db
-def test_a_change_leaves_the_place_of_a_message_on_its_way() -> None:
+def test_a_change_leaves_what_became_of_a_message_meanwhile() -> None:
     target = targets.add(people.alice(), "team", "json://example.org")
-    until = timezone.now() + timedelta(minutes=2)
-    Target.objects.update(next_at=until)
-    targets.change(target, name="all", url="json://example.com")
+    Target.objects.update(sent_at=(sent_at := timezone.now()), lost=3)
+    targets.change(target, name="all")
     kept = Target.objects.get()
-    assert (kept.name, kept.next_at, crypto.decrypt(kept.secret)) == ("all", until, "json://example.com")
+    assert (kept.name, kept.sent_at, kept.lost) == ("all", sent_at, 3)
+    targets.change(target, url="json://example.com")
+    kept = Target.objects.get()
+    assert (kept.name, kept.lost, crypto.decrypt(kept.secret)) == ("all", 0, "json://example.com")
 
 
 def test_nothing_waits_behind_a_silent_server_but_other_messages_outside() -> None:
     actors = dramatiq.get_broker().actors.values()
-    assert [one.actor_name for one in actors if one.queue_name == deliver_to.queue_name] == ["deliver_to"]
-    assert spread_events.queue_name != deliver_to.queue_name
+    assert [one.actor_name for one in actors if one.queue_name == deliver_in.queue_name] == ["deliver_in"]
+    assert spread_events.queue_name != deliver_in.queue_name

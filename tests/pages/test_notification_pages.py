@@ -7,6 +7,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from notifications.models import Notification, Target
@@ -232,3 +233,14 @@ def test_a_person_is_deleted_with_all_that_they_were_told(alice: User) -> None:
     people.browser(people.charlie()).post(f"/admin/common/user/{alice.pk}/delete/", {"post": "yes"})
     assert not User.objects.filter(pk=alice.pk).exists()
     assert not Target.objects.exists()
+
+
+def test_what_is_lost_stands_beside_the_address_though_later_messages_arrived(alice: User, client: Client) -> None:
+    targets.add(alice, "team", "json://example.org")
+    Target.objects.update(problem={"code": "silent"}, problem_at=timezone.now(), sent_at=timezone.now(), lost=2)
+    html = page(client, "/notifications/preferences/")
+    assert "The server did not answer in time. The message may have arrived." in html
+    assert "Since the last test 2 events did not arrive, or may not have." in html
+    assert "Last message" in html
+    Target.objects.update(problem={}, problem_at=None, lost=0)
+    assert "Since the last test" not in page(client, "/notifications/preferences/")

@@ -3,13 +3,18 @@
 import json
 import os
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import pytest
 from django.db import IntegrityError
 
 from environments.transports import Transport
+from monitoring.diagnostics.core import Mark, Point, Rule
+from monitoring.diagnostics.rules import RULES
+from monitoring.models import Stream
+from monitoring.services.diagnose import MOST_AT_ONCE
 from monitoring.services.sync import SyncResult
 from pipelines.folders import run_folder
 from pipelines.kinds import Verdict, registry
@@ -17,9 +22,11 @@ from pipelines.models import Attempt, Stage
 from pipelines.services import cancel, dispatch
 from pipelines.states import StageStatus
 from platform_runtime.contract import Command
+from tests.harness import wait_until
 
 from . import builders
 from .conftest import Hands, ScriptKind
+from .watched import watched
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -215,3 +222,30 @@ def test_what_the_database_refuses_keeps_no_run_from_its_end(hands: Hands) -> No
     Stage.objects.filter(pk=stage.pk).update(kind=Refused.name)
     hands.launch(stage)
     assert hands.until(stage) == "completed"
+
+
+class Breaks(Rule):
+    """Somebody's own rule, in which not all was thought of."""
+
+    name: ClassVar = "breaks"
+    title: ClassVar = "Breaks"
+    aliases: ClassVar = ("train/loss",)
+
+    def begin(self) -> None:
+        return None
+
+    def read(self, state: None, points: Sequence[Point], limits: Mapping[str, float]) -> tuple[None, list[Mark]]:
+        raise KeyError("a limit that it has not")
+
+
+def test_a_rule_that_breaks_on_what_is_left_to_read_keeps_no_run_from_its_end(
+    hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More steps at once than a sync reads itself: the doctor comes to them when the run has ended."""
+    monkeypatch.setitem(cast(dict[str, Rule], RULES), Breaks.name, Breaks())
+    more = MOST_AT_ONCE + 1
+    stage = watched(hands, f'for n in range({more}): step(n, **{{"train/loss": 1.0}})', algorithm="sft")
+    attempt = hands.launch(stage)
+    wait_until(lambda: Path(run_folder(attempt).exit).exists(), 20)
+    assert hands.until(stage) == "completed"
+    assert Stream.objects.get(pk=stage.pk).last_step == more - 1

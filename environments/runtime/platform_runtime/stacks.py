@@ -2,7 +2,7 @@
 
 `python -P -m platform_runtime.stacks FOLDER` on the host of a run: asks py-spy where it is installed, else the
 processes themselves, which write when they are sent SIGUSR1 (`listen`). It ends up in `stacks.txt` in the attempt's
-folder, and the end of it on the standard output.
+folder, and the end of it on the standard output, with those that cannot answer as a signal has stopped them.
 """
 
 import contextlib
@@ -24,6 +24,7 @@ SIGNAL: Final = signal.SIGUSR1
 MOST_PROCESSES: Final = 8
 WAIT_S: Final = 3.0
 SPY_S: Final = 20.0
+"""For all of them together."""
 TOLD: Final = 20_000
 """Bytes of the end that are printed."""
 
@@ -55,23 +56,37 @@ def dump(folder: str) -> str:
         return "the trainer is gone"
     path = os.path.join(run.path, NAME)
     before = _size(path)
-    asked = [pid for pid in _family(child.pid) if _asked(pid, path)]
+    everyone = _family(child.pid)
+    until = time.monotonic() + SPY_S
+    asked = [one for one in everyone if _asked(one, path, until)]
     end = time.monotonic() + WAIT_S
     while asked and time.monotonic() < end and _size(path) == before:
         time.sleep(0.05)
     time.sleep(0.2 if asked else 0)
+    said = ""
     with contextlib.suppress(OSError), open(path, "rb") as file:
         file.seek(max(before, _size(path) - TOLD))
-        return file.read(TOLD).decode(errors="replace")
-    return "no process of the run listens, and py-spy is not installed"
+        said = file.read(TOLD).decode(errors="replace")
+    halted = "".join(_halted(one.pid) for one in everyone if one.stopped)
+    if said or halted:
+        return said + halted
+    return "no process answered in time" if asked else "no process of the run listens, and py-spy is not installed"
 
 
-def _asked(pid: int, path: str) -> bool:
+def _halted(pid: int) -> str:
+    name = "?"
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+        name = file.read().strip()
+    return f"process {pid} ({name}) was stopped by a signal, such as SIGSTOP; kill -CONT {pid} lets it go on\n"
+
+
+def _asked(process: processes.Seen, path: str, until: float) -> bool:
     """Have a process tell its stacks: by py-spy, else by itself. Only who listens is asked: others would end."""
+    pid = process.pid
     spy = shutil.which("py-spy")
-    if spy is not None and _spied(spy, pid, path):
+    if spy is not None and _spied(spy, process, path, until):
         return True
-    if not _listens(pid):
+    if process.stopped or not _listens(pid):
         return False
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, SIGNAL)
@@ -79,9 +94,13 @@ def _asked(pid: int, path: str) -> bool:
     return False
 
 
-def _spied(spy: str, pid: int, path: str) -> bool:
+def _spied(spy: str, process: processes.Seen, path: str, until: float) -> bool:
+    argv = [spy, "dump", "--pid", str(process.pid)]
+    if process.stopped:
+        argv.append("--nonblocking")  # it stands still as it is, and would not be seen to stop
+    left_s = max(0.0, until - time.monotonic())
     try:
-        seen = subprocess.run([spy, "dump", "--pid", str(pid)], capture_output=True, timeout=SPY_S, check=False)
+        seen = subprocess.run(argv, capture_output=True, timeout=left_s, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return False
     if seen.returncode != 0:
@@ -91,13 +110,13 @@ def _spied(spy: str, pid: int, path: str) -> bool:
     return True
 
 
-def _family(pid: int) -> list[int]:
+def _family(pid: int) -> list[processes.Seen]:
     """A process and what descends from it."""
     everyone = processes.everyone()
     found = [pid]
     for known in found:
         found += [one.pid for one in everyone.values() if one.parent == known and one.pid not in found]
-    return found[:MOST_PROCESSES]
+    return [everyone[one] for one in found if one in everyone][:MOST_PROCESSES]
 
 
 def _listens(pid: int) -> bool:

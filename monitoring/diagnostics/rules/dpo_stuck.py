@@ -28,7 +28,8 @@ class DpoStuck(Rule):
     messages: ClassVar = {
         "stuck": gettext_noop("%(metric)s is still %(value)s after %(count)s steps; it starts at 0.693."),
         "at_once": gettext_noop(
-            "%(metric)s is down to %(value)s after only %(count)s steps: it learns the pairs by heart."
+            "%(metric)s is down to %(value)s after only %(count)s steps: "
+            "the answers are too easily told apart, or learnt by heart."
         ),
         "margin": gettext_noop("The margin between chosen and rejected answers is %(margin)s; 1 to 10 is healthy."),
     }
@@ -40,7 +41,7 @@ class DpoStuck(Rule):
     )  # fmt: skip
     algorithms: ClassVar = frozenset({DPO})
     aliases: ClassVar = ("train/loss", "loss")
-    limits: ClassVar = {"warmup": 50, "near": 0.02, "floor": 0.05, "margin": 20.0}
+    limits: ClassVar = {"warmup": 50, "near": 0.02, "floor": 0.05, "healthy": 10.0, "margin": 20.0}
 
     def begin(self) -> State:
         return State()
@@ -58,11 +59,13 @@ class DpoStuck(Rule):
             told = next((found for name in MARGINS if (found := number(point.values.get(name))) is not None), None)
             if told is not None:
                 margin = Ema(margin, 0.0, count - 1).add(told, 0.9).mean
+            # A loss of 0.05 is a margin of 3 where all pairs are alike: nothing is wrong with that, where it is known.
+            beyond = told is None or margin > limits["healthy"]
             params = {"count": count, "margin": float(f"{margin:.3g}")}
             if count > warmup and loss.mean > START - limits["near"]:
                 limit = START - limits["near"]
                 marks.append(Mark(point.step, Severity.WARNING, loss.mean, limit, "stuck", params))
-            elif warmup / 5 <= count <= warmup and loss.mean < limits["floor"]:
+            elif warmup / 5 <= count <= warmup and loss.mean < limits["floor"] and beyond:
                 marks.append(Mark(point.step, Severity.WARNING, loss.mean, limits["floor"], "at_once", params))
             elif count > warmup and margin > limits["margin"]:
                 marks.append(Mark(point.step, Severity.WARNING, margin, limits["margin"], "margin", params))

@@ -22,7 +22,7 @@ class Stall(Rule):
     name: ClassVar = "stall"
     title: ClassVar = gettext_noop("No new step")
     why: ClassVar = gettext_noop(
-        "The trainer lives and does nothing: it waits for another process, for data or a lock."
+        "The trainer lives and does nothing: it waits for another process, for data or a lock, or was stopped."
     )
     messages: ClassVar = {
         "message": gettext_noop("No step has come for %(idle)s s after step %(step)s; one takes %(median)s s.")

@@ -14,6 +14,7 @@ from monitoring.diagnostics.core import Finding, Sample, Severity
 from monitoring.diagnostics.engine import MOST_FINDINGS, State, advance
 from monitoring.diagnostics.health import Health, Part, grade, health
 from monitoring.diagnostics.rules import RULES, rules_for
+from monitoring.diagnostics.rules.stall import RULE as STALL
 
 from .series import diagnosed, healthy, of_rule, samples
 
@@ -161,3 +162,20 @@ def test_a_score_is_never_below_zero() -> None:
     many = [replace(FINDING, rule=name, severity=Severity.CRITICAL) for name in RULES]
     assert (health(many, 10).score, grade(0)) == (0, "F")
     assert [grade(score) for score in (100, 90, 89, 75, 60, 40, 39)] == ["A", "A", "B", "B", "C", "D", "F"]
+
+
+@pytest.mark.parametrize("algorithm", ["sft", "dpo", "grpo"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_clock_that_jumps_back_and_ahead_changes_no_finding(algorithm: str, seed: int) -> None:
+    """An hour back at a fifth of the run, two ahead in its middle, and right again near its end."""
+    run = healthy(algorithm, seed, 200)
+    jumps = [0.0] * 40 + [-3600.0] * 60 + [3600.0] * 60 + [0.0] * 40
+    jumped = [sample._replace(time=(sample.time or 0) + by) for sample, by in zip(run, jumps, strict=True)]
+    assert diagnosed(algorithm, jumped) == diagnosed(algorithm, run)
+    rules = rules_for(algorithm)
+    for upto in (41, 101, 161, 200):
+        known = advance(State(), jumped[:upto], rules).state.metrics[STALL.name][""]
+        assert STALL.judge(known, upto, 1799.0, STALL.limits) is None
+        mark = STALL.judge(known, upto, 1801.0, STALL.limits)
+        assert mark is not None
+        assert mark.threshold == 1800.0, "a step takes as long as it did before"

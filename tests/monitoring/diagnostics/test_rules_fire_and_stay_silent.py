@@ -92,6 +92,7 @@ FIRES = [
     Fires("reward_hacking", "grpo", {REWARD: ramp(8, 0.1, 0.9), VAL: ramp(8, 0.5, 0.1)}, REWARD, 5, E),
     Fires("dpo_stuck", "dpo", {LOSS: wave(80, math.log(2), 0.005)}, LOSS, 51, W),
     Fires("dpo_stuck", "dpo", {LOSS: [0.69, *[0.001] * 49]}, LOSS, 14, W),
+    Fires("dpo_stuck", "dpo", {LOSS: [0.69, *[0.001] * 49], MARGIN: [11.0] * 50}, LOSS, 14, W),
     Fires("dpo_stuck", "dpo", {LOSS: [0.4] * 80, MARGIN: [50.0] * 80}, LOSS, 51, W, 50.0),
     Fires("throughput_drop", "sft", {"perf/throughput": [*wave(50, 900), *[300.0] * 25]}, "perf/throughput", 70, W),
 ]  # fmt: skip
@@ -139,6 +140,7 @@ SILENT: list[tuple[str, str, Columns]] = [
     ("reward_hacking", "grpo", {REWARD: ramp(4, 0.1, 0.9), VAL: [0.3] * 4}),
     ("dpo_stuck", "dpo", {LOSS: ramp(80, 0.69, 0.3), MARGIN: ramp(80, 0.0, 5.0)}),
     ("dpo_stuck", "dpo", {LOSS: [math.log(2)] * 50}),
+    ("dpo_stuck", "dpo", {LOSS: [0.69, *[0.02] * 49], MARGIN: [9.0] * 50}),
     ("dpo_stuck", "sft", {LOSS: [0.69] * 200}),
     ("throughput_drop", "sft", {"perf/throughput": [*wave(50, 900), *[500.0] * 50]}),
     ("throughput_drop", "sft", {"perf/throughput": [*wave(50, 900), *[300.0] * 19, *wave(50, 900)]}),
