@@ -195,9 +195,7 @@ def test_an_address_is_tried_when_it_is_added_and_its_problem_stands_beside_it(c
     answer = client.post("/notifications/targets/", {"name": "away", "url": gone, "test": "on"}, follow=True)
     html = answer.content.decode()
     assert "away was added, but the test message did not arrive: The server cannot be reached" in html
-    assert "The last message did not arrive: The server cannot be reached" in page(
-        client, "/notifications/preferences/"
-    )
+    assert "Last problem: The server cannot be reached" in page(client, "/notifications/preferences/")
     assert Target.objects.count() == 2
 
 
