@@ -37,6 +37,10 @@ class Transport(Protocol):
     def stat(self, path: str) -> FileStat | None:
         """None when there is nothing."""
 
+    def tail(self, path: str, offset: int, limit: int) -> tuple[FileStat | None, bytes]:
+        """`stat`, and in the same round trip at most `limit` bytes from `offset`, up to the size that it tells: none
+        where no file is, or a shorter one."""
+
     def is_folder(self, path: str) -> bool:
         """Whether a folder stands there: a link to one is none."""
 

@@ -33,6 +33,11 @@ class LocalTransport:
             found = host.stat(path)
             return FileStat(*found) if found is not None else None
 
+    def tail(self, path: str, offset: int, limit: int) -> tuple[FileStat | None, bytes]:
+        with _named_failures(path):
+            found, data = host.tail(path, offset, limit)
+            return (FileStat(*found) if found is not None else None), data
+
     def is_folder(self, path: str) -> bool:
         return host.is_folder(path)
 

@@ -60,6 +60,11 @@ class SshTransport:
         found = self._ask("stat", about=path, path=path)[0]
         return FileStat(*found) if found is not None else None
 
+    def tail(self, path: str, offset: int, limit: int) -> tuple[FileStat | None, bytes]:
+        timeout_s = QUICK_S + limit / (1 << 20)
+        found, data = self._ask("tail", about=path, timeout_s=timeout_s, path=path, offset=offset, limit=limit)
+        return (FileStat(*found) if found is not None else None), data
+
     def is_folder(self, path: str) -> bool:
         return bool(self._ask("is_folder", about=path, path=path)[0])
 

@@ -49,18 +49,14 @@ class MetricsFile:
     def read(self, offset: int, fingerprint: str) -> Portion | None:
         """What stands behind `offset`; None when there is no file. `fingerprint` is that of the last portion, or
         empty. Raises NotAFile, Replaced, and what the transport raises."""
-        found = self._transport.stat(self.path)
+        tail = int(fingerprint.split(":")[1]) if fingerprint else 0
+        found, data = self._transport.tail(self.path, offset - tail, tail + PORTION)
         if found is None:
             return None
         if not found.is_file:
             raise NotAFile(self.path)
-        tail = int(fingerprint.split(":")[1]) if fingerprint else 0
         if found.size < offset:
             raise Replaced(self.path)
-        try:
-            data = self._transport.read(self.path, offset - tail, min(tail + PORTION, found.size - offset + tail))
-        except FileNotFoundError:
-            return None
         before = data[:tail]
         # The same bytes under a new inode are a copy put in the file's place, and the reading goes on; other bytes
         # are another file, whatever its inode.

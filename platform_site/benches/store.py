@@ -10,6 +10,7 @@ import orjson
 from django.conf import settings
 from django.db import connection
 
+from environments.transports.base import FileStat
 from monitoring import selectors
 from monitoring.services.sync import sync_stream
 
@@ -135,6 +136,12 @@ class _CountingTransport:
         data: bytes = self._transport.read(path, offset, limit)
         self.bytes += len(data)
         return data
+
+    def tail(self, path: str, offset: int, limit: int) -> tuple[FileStat | None, bytes]:
+        found: FileStat | None
+        found, data = self._transport.tail(path, offset, limit)
+        self.bytes += len(data)
+        return found, data
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

@@ -39,6 +39,23 @@ def test_what_was_written_is_read_from_any_offset(transport: Transport, root: Pa
         transport.read(f"{root}/nothing")
 
 
+def test_what_is_new_of_a_file_comes_with_what_it_is(transport: Transport, root: Path) -> None:
+    path = f"{root}/file"
+    assert transport.tail(path, 0, 10) == (None, b"")
+    transport.write(path, b"0123456789")
+    about = transport.stat(path)
+    assert transport.tail(path, 3, 4) == (about, b"3456")
+    assert transport.tail(path, 8, 100) == (about, b"89")
+    assert transport.tail(path, 10, 100) == transport.tail(path, 99, 100) == (about, b"")
+    (root / "folder").mkdir()
+    os.mkfifo(root / "pipe")
+    for name in ("folder", "pipe"):
+        found, data = transport.tail(f"{root}/{name}", 0, 10)
+        assert found is not None
+        assert not found.is_file
+        assert data == b""
+
+
 def test_a_file_is_private_and_its_folders_too(transport: Transport, root: Path) -> None:
     transport.write(f"{root}/new/secret", b"x")
     transport.write(f"{root}/new/program", b"x", 0o700)

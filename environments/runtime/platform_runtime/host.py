@@ -45,6 +45,18 @@ def stat(path: str) -> tuple[int, int, int, bool] | None:
     return found.st_size, found.st_ino, found.st_mtime_ns, stat_module.S_ISREG(found.st_mode)
 
 
+def tail(path: str, offset: int, limit: int) -> tuple[tuple[int, int, int, bool] | None, bytes]:
+    """As `stat`, with at most `limit` bytes from `offset` of what it tells of; none where that is no file, or ends
+    before."""
+    found = stat(path)
+    if found is None or not found[3] or found[0] <= offset:
+        return found, b""
+    try:
+        return found, read(path, offset, min(limit, found[0] - offset))
+    except FileNotFoundError:
+        return None, b""
+
+
 def is_folder(path: str) -> bool:
     """A link to a folder is none."""
     try:

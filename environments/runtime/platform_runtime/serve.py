@@ -73,6 +73,10 @@ def _read(body: bytes, path: str, offset: int, limit: int) -> Answer:
     return None, host.read(path, offset, min(limit, MOST_BODY))
 
 
+def _tail(body: bytes, path: str, offset: int, limit: int) -> Answer:
+    return host.tail(path, offset, min(limit, MOST_BODY))
+
+
 def _write(body: bytes, path: str, mode: int) -> Answer:
     host.write(path, body, mode)
     return None, b""
@@ -99,6 +103,7 @@ def _remove_checkpoints(body: bytes, run: str, chosen: list[list[int]]) -> Answe
 OPERATIONS: Final[dict[str, Callable[..., Answer]]] = {
     "read": _read,
     "stat": lambda body, path: (host.stat(path), b""),
+    "tail": _tail,
     "is_folder": lambda body, path: (host.is_folder(path), b""),
     "listdir": lambda body, path: (host.listdir(path), b""),
     "write": _write,
