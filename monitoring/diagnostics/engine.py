@@ -1,9 +1,10 @@
 """Read steps with all rules: state in, steps in; state and findings out. Pure.
 
 The state is plain JSON, and its size depends on the rules and the metrics they read, not on the length of the run;
-so does the cost of a step.
+so does the cost of a step. A rule that breaks is logged and passed over.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any, Final
@@ -11,6 +12,11 @@ from typing import Any, Final
 from .core import EVERY_METRIC, EVERY_STEP, Finding, Mark, Point, Rule, Sample, Severity, Value
 from .rules.nan_inf import WATCHED
 from .statistics import finite
+
+logger = logging.getLogger(__name__)
+
+MOST_TOLD: Final = 100
+_broken: set[str] = set()
 
 VERSION: Final = 1
 """Of the rules and their states: with another one a run is read anew."""
@@ -127,10 +133,14 @@ def advance(state: State, samples: Sequence[Sample], rules: Mapping[str, Rule], 
             marks: list[Mark] = []
             try:
                 known[metric], marks = rule.read(before, points, set_limits)
+                marks = [Mark(*sound(mark)) for mark in marks]
             except ArithmeticError:
                 # Figures beyond what there are numbers for: the rule goes on with the next, and the others read these.
                 known[metric] = before
-            marks = [Mark(*sound(mark)) for mark in marks]
+            except Exception as error:
+                # Somebody's rule is broken: that must keep neither the other rules nor the run's metrics.
+                known[metric], marks = before, []
+                _told_broken(rule, error)
             window = windows.get(rule.name, {}).get(metric)
             if not marks and window is None:
                 continue
@@ -169,6 +179,14 @@ def _points(samples: Iterable[Sample], metric: str) -> list[Point]:
     return [
         Point(s.step, value, s.time, s.values, metric) for s in samples if (value := s.values.get(metric)) is not None
     ]
+
+
+def _told_broken(rule: Rule, error: Exception) -> None:
+    """Once in a process for each way: it comes again with every step of every run."""
+    way = f"{rule.name}: {error!r}"
+    if way not in _broken and len(_broken) < MOST_TOLD:
+        _broken.add(way)
+        logger.error("The rule %s cannot be read with", rule.name, exc_info=error)
 
 
 def _read_by(

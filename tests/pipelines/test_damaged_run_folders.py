@@ -13,7 +13,7 @@ from django.db import IntegrityError
 from environments.transports import Transport
 from monitoring.diagnostics.core import Mark, Point, Rule
 from monitoring.diagnostics.rules import RULES
-from monitoring.models import Stream
+from monitoring.models import Finding, Stream
 from monitoring.services.diagnose import MOST_AT_ONCE
 from monitoring.services.sync import SyncResult
 from pipelines.folders import run_folder
@@ -238,13 +238,26 @@ class Breaks(Rule):
         raise KeyError("a limit that it has not")
 
 
-def test_a_rule_that_breaks_on_what_is_left_to_read_keeps_no_run_from_its_end(
-    hands: Hands, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("steps", [20, MOST_AT_ONCE + 1], ids=["read by syncs", "left for the end"])
+def test_a_rule_that_breaks_keeps_no_run_from_its_metrics_and_no_other_rule_from_reading(
+    hands: Hands, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
-    """More steps at once than a sync reads itself: the doctor comes to them when the run has ended."""
     monkeypatch.setitem(cast(dict[str, Rule], RULES), Breaks.name, Breaks())
+    loss = f'"NaN" if n == {steps - 1} else 1 / (n + 1)'
+    stage = watched(
+        hands, f'for n in range({steps}): step(n, **{{"train/loss": {loss}}})', algorithm="sft", policy="notify"
+    )
+    hands.launch(stage)
+    assert hands.until(stage) == "completed"
+    assert Stream.objects.get(pk=stage.pk).last_step == steps - 1
+    assert ("nan_inf", steps - 1) in Finding.objects.values_list("rule", "end_step")
+
+
+def test_a_doctor_that_breaks_on_what_is_left_to_read_keeps_no_run_from_its_end(hands: Hands) -> None:
+    """More steps at once than a sync reads itself: the doctor comes to them when the run has ended."""
     more = MOST_AT_ONCE + 1
     stage = watched(hands, f'for n in range({more}): step(n, **{{"train/loss": 1.0}})', algorithm="sft")
+    Stream.objects.filter(pk=stage.pk).update(learnt={"rules": {"grad_spike": {"a field": "that there is not"}}})
     attempt = hands.launch(stage)
     wait_until(lambda: Path(run_folder(attempt).exit).exists(), 20)
     assert hands.until(stage) == "completed"
