@@ -7,8 +7,9 @@ import pytest
 
 from datasets.models import DatasetCopy
 from environments.models import Host
-from pipelines.models import Job
+from pipelines.models import Job, Stage
 from pipelines.services.builtin import install
+from pipelines.services.create import PipelineSpec, StageSpec, create_pipeline
 from pipelines.services.submit import submit_job
 from tests.pipelines import builders
 from tests.pipelines.conftest import Hands
@@ -34,3 +35,24 @@ def test_a_recipe_is_trained_on_the_cluster(cluster: Host, hands: Hands, recipe:
     assert data in json.dumps(job.config)
     assert job.stage.result["mode"] == "ray"
     assert job.stage.result["ray_job_id"] == f"anneal-{job.pk}-attempt-1"
+
+
+def test_what_the_cluster_trained_is_evaluated_on_it(cluster: Host, hands: Hands) -> None:
+    install()
+    builders.queues(slots=4)
+    score = {"suite": "arithmetic-eval", "of": "train", "limit": 8, "host": cluster.name}
+    spec = PipelineSpec(
+        "on the cluster",
+        [
+            StageSpec("train", "train_model", {"recipe": "tiny-sft", "host": cluster.name}),
+            StageSpec("score", "run_evaluation", score, ("train",)),
+        ],
+    )
+    pipeline = create_pipeline(user=builders.person(), spec=spec, start=True)
+    for name in ("train", "score"):
+        stage = Stage.objects.get(pipeline=pipeline, name=name)
+        hands.launch(stage)
+        assert hands.until(stage, timeout_s=600) == "completed", stage.error_message
+        assert hands.attempt(stage).host_id == cluster.pk
+    assert stage.result is not None
+    assert stage.result["n"] == 8

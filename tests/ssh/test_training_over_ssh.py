@@ -10,10 +10,12 @@ from environments.models import Host
 from environments.services import hosts
 from environments.transports import connection, for_host
 from monitoring import selectors as monitoring
+from monitoring.models import RolloutFile
 from pipelines.models import Attempt, Job, Stage
 from pipelines.services import builtin
 from pipelines.services.create import PipelineSpec, StageSpec, create_pipeline
 from pipelines.services.logs import read_log
+from pipelines.services.submit import submit_job
 from pipelines.states import StageStatus
 from tests.faults.training_platform import PYTHON
 from tests.pipelines import builders
@@ -84,3 +86,22 @@ def test_a_training_on_an_ssh_host_from_its_check_to_the_score_of_its_model(far:
     assert hands.until(clean) == "completed", clean.error_message
     assert [one["step"] for one in Job.objects.get(stage=train).checkpoints] == [job.target_step]
     assert not Attempt.objects.filter(outcome="").exists()
+
+
+def test_grpo_answers_and_is_rewarded_there(far: Host) -> None:
+    builtin.install()
+    Host.objects.exclude(pk=far.pk).update(enabled=False)
+    hosts.check(far)
+    steps = {"trainer.total_training_steps": 3, "trainer.save_freq": 3}
+    job = submit_job(user=builders.person(), recipe="tiny-grpo", host=far.name, overrides=steps)
+    hands = Hands(far)
+    attempt = hands.launch(job.stage)
+    assert hands.until(job.stage, timeout_s=400) == "completed", job.stage.error_message
+    job.refresh_from_db()
+    assert job.final_step == 3
+    assert job.checkpoints
+    found = list(RolloutFile.objects.filter(segment__stream_id=job.pk).order_by("step"))
+    assert [one.step for one in found] == [1, 2, 3]
+    assert all(one.samples for one in found)
+    assert for_host(far).bearers() == {}
+    assert attempt.folder.startswith(f"{far.root}/runs/")
