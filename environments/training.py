@@ -69,6 +69,8 @@ def python_of(host: Host) -> str:
 
 def _as_last_seen(host: Host) -> TrainingState:
     """Nobody waits for a host to learn this: what its last check found counts."""
+    if host.facts_at is None and host.unreachable_since is not None:
+        return TrainingState("missing", _("It could not be checked: the host does not answer."))
     if host.facts_at is None:
         return TrainingState("missing", _("It was not checked yet. Check it on its page."))
     found = host.facts.get("training") or {}
@@ -76,7 +78,7 @@ def _as_last_seen(host: Host) -> TrainingState:
         message = _("PyTorch %(torch)s and verl %(verl)s are there.") % {"torch": found["torch"], "verl": found["verl"]}
         return TrainingState("ready", message, python_of(host))
     if host.python:
-        return TrainingState("failed", _("%(path)s has no PyTorch and verl.") % {"path": host.python})
+        return TrainingState("failed", _("%(path)s has no PyTorch and verl installed.") % {"path": host.python})
     return TrainingState("missing", _("The training environment is not set up. Set it up on the host's page."))
 
 

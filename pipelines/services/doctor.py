@@ -83,6 +83,10 @@ def _changed(job: Job, advice: ToldAdvice) -> Json:
     if advice.times is None or isinstance(current, bool) or not isinstance(current, int | float) or not current:
         return None
     value = current * advice.times
+    own = job.recipe_revision.params.get(advice.parameter)
+    if isinstance(own, int | float) and not isinstance(own, bool):
+        # What this run alone was given is the first suspect: back to the recipe's own at least.
+        value = min(value, own) if advice.times < 1 else max(value, own)
     return max(1, round(value)) if isinstance(current, int) else float(f"{value:.4g}")
 
 

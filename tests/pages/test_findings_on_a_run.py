@@ -108,8 +108,10 @@ def test_a_run_that_answers_a_finding_says_so(alice: Client, sick: world.Run) ->
 
 def test_what_is_suggested_makes_a_difference(sick: world.Run) -> None:
     finding = sick.job.stream.findings.get(rule="nan_inf", metric="train/loss")
-    sick.job.overrides = {"optim.lr": 0.5, "trainer.seed": 3}
-    assert doctor.suggested(sick.job, finding) == {"optim.lr": 0.05, "trainer.seed": 3}
+    sick.job.overrides = {"optim.lr": 0.005, "trainer.seed": 3}
+    assert doctor.suggested(sick.job, finding) == {"optim.lr": 0.0005, "trainer.seed": 3}
+    sick.job.overrides = {"optim.lr": 1e30}
+    assert doctor.suggested(sick.job, finding) == {"optim.lr": 0.001}, "the recipe's own"
     log = sick.job.stream.findings.get(rule="log_error")
     assert doctor.suggested(sick.job, log)["data.micro_batch_size_per_gpu"] == 8, "whole numbers stay whole"
 
