@@ -35,7 +35,7 @@ class WatchedKind(ScriptKind):
         return Command(**{**vars(command), "argv": [*command.argv, folder.metrics]})
 
     def observe(self, stage: Stage, attempt: Attempt, transport: Transport) -> SyncResult:
-        return sync_stream(stage.id, transport)
+        return sync_stream(stage.id, transport, stage.job.stream.segments.all())
 
 
 registry.register(WatchedKind())
