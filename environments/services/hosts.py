@@ -94,6 +94,8 @@ def update(user: User, host: Host, fields: dict[str, Any], *, revision: int | No
         stood = _columns(host)
         before = (host.address, host.port, host.user)
         apply(host, fields)
+        if host.root != stood["root"] and stood["root"]:
+            _refuse_under_way(host, str(stood["root"]))
         if before[:2] != (host.address, host.port):
             host.host_key = ""
         if host.kind == Host.Kind.SSH and before != (host.address, host.port, host.user) and not _given(fields):
@@ -107,6 +109,16 @@ def update(user: User, host: Host, fields: dict[str, Any], *, revision: int | No
         by_hand = sorted(FIELDS & set(changed)) + ["credentials"] * ("secret" in changed)
         audit.record("host.update", user, host, name=host.name, changed=by_hand, revision=host.revision)
     return host
+
+
+def _refuse_under_way(host: Host, root: str) -> None:
+    """The files of what runs there stand below the folder that is to be changed: out of it nobody could follow, nor
+    end, them. Raises Conflict."""
+    live = host.attempts.filter(Q(outcome="") | Q(end_owed=True)).count()
+    if live:
+        told = _("%(count)s runs on this host are not over: their files stand below %(root)s. Wait, or cancel them.")
+        told %= {"count": live, "root": root}
+        raise Conflict(told, {"root": told})
 
 
 def place_of(host: Host) -> dict[str, Any]:
@@ -198,7 +210,9 @@ def enrol(user: User, host: Host, confirmed: str) -> HostKey:
         )
     with transaction.atomic():
         host.host_key = line
-        Host.objects.filter(pk=host.pk).update(host_key=line, retry_at=None)
+        asked = Host.objects.filter(pk=host.pk, address=host.address, port=host.port)
+        if not asked.update(host_key=line, retry_at=None):
+            raise Conflict(_("The host was changed while it was asked for its key. Look at the key again."))
         audit.record("host.enrol", user, host, name=host.name, fingerprint=fingerprint(line))
     return HostKey(fingerprint=confirmed, kind=line.split(" ")[0], enrolled=True, changed=False)
 
@@ -218,7 +232,7 @@ def check(host: Host) -> Host:
     except PlatformError as error:
         reach.failed(host, error.message)
         raise
-    reach.found(host)
+    reach.answered(host)
     host.facts, host.facts_at, host.last_error = found, timezone.now(), ""
     host.root = host.root or str(found["root"])
     kept = Host.objects.filter(pk=host.pk, **asked).update(

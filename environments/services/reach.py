@@ -64,6 +64,15 @@ def found(host: Host) -> bool:
     return True
 
 
+def answered(host: Host) -> None:
+    """It answered somebody who is not the observer. Where runs were given up while it was silent, the observer ends
+    what lives on of them first, at its next look: nothing new may be sent there before."""
+    if host.attempts.filter(end_owed=True).exists():
+        Host.objects.filter(pk=host.pk).update(retry_at=None)
+    else:
+        found(host)
+
+
 def is_due(host: Host) -> bool:
     """Whether it is time to ask a host that nothing runs on if it answers. One that was never checked is nobody's yet;
     one that is silent is asked at each end of its pause."""

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from notifications.models import Delivery, Event, Lane, Preference, Target
@@ -131,8 +131,14 @@ def _pause(lane: Lane) -> None:
     longest = LONGEST_URGENT_PAUSE_S if lane.urgent else LONGEST_PAUSE_S
     pause_s = SHORTEST_PAUSE_S if quiet else min(longest, max(SHORTEST_PAUSE_S, 2 * lane.pause_s))
     _wait(lane, pause_s, sent_at=timezone.now(), pause_s=pause_s)
-    Target.objects.filter(pk=lane.target_id).update(sent_at=timezone.now())
-    Target.objects.filter(pk=lane.target_id, lost=0).update(problem={}, problem_at=None)
+    address = _address(lane)
+    address.update(sent_at=timezone.now())
+    address.filter(lost=0).update(problem={}, problem_at=None)
+
+
+def _address(lane: Lane) -> QuerySet[Target]:
+    """The address that was sent to, unless it was changed meanwhile: what became of this is nothing to the new one."""
+    return Target.objects.filter(pk=lane.target_id, secret=lane.target.secret)
 
 
 def _wait(lane: Lane, wait_s: float, **fields: Any) -> None:
@@ -141,6 +147,6 @@ def _wait(lane: Lane, wait_s: float, **fields: Any) -> None:
 
 def _note(lane: Lane, outcome: outside.Outcome, lost: int) -> None:
     """What arrives later does not make up for what is lost: it stays told beside the address."""
-    Target.objects.filter(pk=lane.target_id).update(
+    _address(lane).update(
         problem={"code": outcome.code, "detail": outcome.detail}, problem_at=timezone.now(), lost=F("lost") + lost
     )

@@ -75,13 +75,14 @@ def try_out(target: Target) -> None:
         raise Conflict(_("A test was sent just now. Wait a few seconds."))
     message = trial(wishes_for(target.user).language, target.name)
     outcome = outside.sent(crypto.decrypt(target.secret), message)
+    # Whatever address there is by now, this is told of the one that was tried.
+    tried = Target.objects.filter(pk=target.pk, secret=target.secret)
     with transaction.atomic():
         audit.record("notifications.target.test", target.user, target, outcome=outcome.code)
         if outcome.ok:
-            Target.objects.filter(pk=target.pk).update(sent_at=timezone.now(), problem={}, problem_at=None, lost=0)
+            tried.update(sent_at=timezone.now(), problem={}, problem_at=None, lost=0)
         else:
-            problem = {"code": outcome.code, "detail": outcome.detail}
-            Target.objects.filter(pk=target.pk).update(problem=problem, problem_at=timezone.now())
+            tried.update(problem={"code": outcome.code, "detail": outcome.detail}, problem_at=timezone.now())
     if not outcome.ok:
         raise Invalid(outside.told({"code": outcome.code, "detail": outcome.detail}), code="not_sent")
 

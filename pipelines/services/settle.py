@@ -9,7 +9,7 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from environments.transports import Transport, Unreachable
+from environments.transports import Transport, TransportError, Unreachable
 from pipelines.decide import Decision, Seen, decide
 from pipelines.kinds import Verdict, runner_kind
 from pipelines.models import Attempt
@@ -118,7 +118,12 @@ def _stop(attempt: Attempt, transport: Transport, judged: Sentence | None) -> bo
         if judged is not None and judged.stop:
             reason = judged.reason
         Attempt.objects.filter(pk=attempt.pk, outcome="").update(reason=reason)
-    transport.stop(attempt.folder)
+    try:
+        transport.stop(attempt.folder)
+    except Unreachable:
+        raise
+    except TransportError as error:
+        logger.warning("%s cannot be asked to stop: %s", attempt.folder, error)  # it is ended by force in time
     Attempt.objects.filter(pk=attempt.pk, stop_sent_at=None).update(stop_sent_at=timezone.now())
     return False
 
@@ -138,11 +143,23 @@ def _revoke(attempt: Attempt, transport: Transport) -> bool:
 
 
 def _kill(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bool:
-    survivors = transport.kill(attempt.folder)
-    if survivors:
-        logger.error("Processes %s of %s cannot be ended", survivors, attempt.folder)
+    if not _is_killed(attempt, transport):
         return False
     return _over_without_exit(attempt, probe, transport, _("It had to be ended by force."), lost=False)
+
+
+def _is_killed(attempt: Attempt, transport: Transport) -> bool:
+    """Whether nothing of it lives on. Where that is not certain it has not ended: another try would run beside it."""
+    try:
+        survivors = transport.kill(attempt.folder)
+    except Unreachable:
+        raise
+    except TransportError as error:
+        logger.error("What runs of %s cannot be ended: %s", attempt.folder, error)
+        return False
+    if survivors:
+        logger.error("Processes %s of %s cannot be ended", survivors, attempt.folder)
+    return not survivors
 
 
 def _lost(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bool:
@@ -163,9 +180,7 @@ def _frozen(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> bo
 
 def _given_up(attempt: Attempt, probe: dict[str, Any], transport: Transport, reason: str) -> bool:
     """Nothing more will come of it. Whatever it started is ended before anything else may start."""
-    survivors = transport.kill(attempt.folder)
-    if survivors:
-        logger.error("Processes %s of %s cannot be ended", survivors, attempt.folder)
+    if not _is_killed(attempt, transport):
         return False
     again = transport.probe([attempt.folder])[0]
     if again.get("exit") is not None:

@@ -96,7 +96,7 @@ def _lost(attempt: Attempt, host: Host, silent_s: float) -> bool:
         return finish.cancelled(attempt, Verdict(False), {})
     reason = _("The run was lost: host %(host)s has not answered for %(minutes)d min.") % {
         "host": host.name,
-        "minutes": silent_s // 60,
+        "minutes": max(1, int(silent_s // 60)),
     }
     verdict = Verdict(False, attempt.reason or reason, not attempt.reason)
     return finish.fail_or_retry(attempt, verdict, {}, lost=True)

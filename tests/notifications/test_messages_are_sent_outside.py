@@ -260,6 +260,19 @@ def test_what_may_have_arrived_is_not_sent_again_and_stays_told(alice: User, web
     assert (target.problem, target.lost) == ({}, 0)
 
 
+@pytest.mark.parametrize("code", ["ok", "unreachable"])
+def test_what_became_of_the_address_before_is_nothing_to_the_new_one(alice: User, web: Web, code: str) -> None:
+    target = targets.add(alice, "team", web.url())
+    note(failure(1))
+    spread_all()
+    claim = delivery._claim(errors(target))
+    assert claim is not None
+    targets.change(target, url=f"{web.url()}/new")
+    delivery._settle(claim, Outcome(code))
+    target.refresh_from_db()
+    assert (target.problem, target.problem_at, target.sent_at, target.lost) == ({}, None, None, 0)
+
+
 def test_a_worker_that_wakes_when_its_message_was_told_as_lost_changes_nothing(alice: User, web: Web) -> None:
     target = targets.add(alice, "team", web.url())
     note(failure(1))

@@ -13,6 +13,7 @@ from django.utils import timezone
 from environments import launchers
 from environments.launchers import Launch
 from environments.models import Host
+from environments.services import hosts
 from environments.services.runtime_copy import ensure_runtime
 from environments.transports import connection, for_host
 from pipelines.folders import run_folder
@@ -24,6 +25,7 @@ from pipelines.services.integrity_runs import owed_ends
 from pipelines.services.silent import BLIP_S
 from pipelines.states import Outcome, StageStatus
 from platform_runtime.contract import Claim
+from platform_site.common.errors import Conflict
 from tests import people
 from tests.pipelines import builders
 from tests.pipelines.conftest import Hands, hands
@@ -204,8 +206,8 @@ def test_a_cancel_before_anybody_noticed_ends_it_with_the_first_try(hands: Hands
     back(hands, proxy)
 
 
-def test_a_start_that_arrived_before_the_cancel_is_ended_when_the_host_is_back(hands: Hands, proxy: sshd.Proxy) -> None:
-    """The runner had the claim, and nobody heard of it."""
+def given_up(hands: Hands, proxy: sshd.Proxy) -> Attempt:
+    """Cancelled while its host is silent, of whose runner nobody heard that it had the claim."""
     stage = hands.script(LEAVES_A_TRACE)
     attempt = given(hands, stage)
     for_host(hands.host).write(f"{hands.host.root}/warm", b"")
@@ -223,10 +225,60 @@ def test_a_start_that_arrived_before_the_cancel_is_ended_when_the_host_is_back(h
     cancel.cancel_stage(stage.id, user=builders.person())
     assert hands.status(stage) == "cancelled"
     assert carriers(attempt) != []
+    return attempt
+
+
+def test_a_start_that_arrived_before_the_cancel_is_ended_when_the_host_is_back(hands: Hands, proxy: sshd.Proxy) -> None:
+    attempt = given_up(hands, proxy)
     back(hands, proxy)
     assert carriers(attempt) == []
     attempt.refresh_from_db()
     assert (attempt.outcome, attempt.end_owed) == (Outcome.CANCELLED, False)
+
+
+def test_a_check_by_hand_makes_nothing_start_beside_what_was_given_up_there(hands: Hands, proxy: sshd.Proxy) -> None:
+    attempt = given_up(hands, proxy)
+    waiting = hands.script("pass", name="next")
+    proxy.restore()
+    time.sleep(connection.TRY_AGAIN_S)
+    hosts.check(Host.objects.get(pk=hands.host.pk))
+    dispatch.dispatch()
+    assert hands.status(waiting) == "queued"
+    hands.look()
+    assert carriers(attempt) == []
+    dispatch.dispatch()
+    assert hands.status(waiting) == "starting"
+
+
+def test_its_folder_stays_as_long_as_runs_stand_there(hands: Hands, proxy: sshd.Proxy) -> None:
+    attempt = given_up(hands, proxy)
+    person, elsewhere = builders.person(), {"root": f"{hands.host.root}-2"}
+    with pytest.raises(Conflict, match="1 runs on this host are not over"):
+        hosts.update(person, Host.objects.get(pk=hands.host.pk), elsewhere)
+    back(hands, proxy)
+    attempt.refresh_from_db()
+    assert not attempt.end_owed
+    assert hosts.update(person, Host.objects.get(pk=hands.host.pk), elsewhere).root == elsewhere["root"]
+
+
+def test_what_cannot_be_ended_there_has_not_ended_here(hands: Hands) -> None:
+    """Its files are out of reach for a while, and it runs on: another try would run beside it."""
+    stage = hands.script(LEAVES_A_TRACE)
+    attempt = hands.launch(stage)
+    hands.until(stage, StageStatus.RUNNING)
+    root = hands.host.root
+    Host.objects.filter(pk=hands.host.pk).update(root=f"{root}-2")
+    cancel.cancel_stage(stage.id, user=builders.person())
+    hands.look()
+    Attempt.objects.filter(pk=attempt.pk, stop_sent_at__isnull=False).update(
+        stop_sent_at=timezone.now() - timedelta(hours=1)
+    )
+    hands.look()
+    assert hands.status(stage) == "cancelling"
+    assert carriers(attempt) != []
+    Host.objects.filter(pk=hands.host.pk).update(root=root)
+    assert hands.until(stage) == "cancelled"
+    assert carriers(attempt) == []
 
 
 def test_an_end_that_its_host_never_heard_of_is_found_in_the_books(hands: Hands, proxy: sshd.Proxy) -> None:

@@ -4,6 +4,7 @@ The platform calls it directly on its own machine, and through `serve` on every 
 system said it, or `Refused` with a sentence.
 """
 
+import errno
 import hashlib
 import os
 import shutil
@@ -55,6 +56,10 @@ def tail(path: str, offset: int, limit: int) -> tuple[tuple[int, int, int, bool]
         return found, read(path, offset, min(limit, found[0] - offset))
     except FileNotFoundError:
         return None, b""
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return (*found[:3], False), b""  # a link to a file is none
 
 
 def is_folder(path: str) -> bool:
