@@ -89,12 +89,17 @@ def status_shape(status: str) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """`72.4` as `1 min 12 s`: two units at most, the larger first; `0.0231` as `0.023 s`. Empty for None."""
+    """`72.4` as `1 min 12 s`: two units at most, the larger first; `0.234` as `0.23 s`. Empty for None.
+
+    Below a tenth of a second it says that alone: two clocks of one piece of work differ by less than that.
+    """
     if seconds is None or not math.isfinite(seconds):
         return ""
-    if 0.001 <= seconds < 1:
+    if seconds < 0.1:
+        return _("< 0.1 s")
+    if seconds < 1:
         return _("{s} s").format(s=f"{seconds:.2g}")
-    whole = max(0, int(seconds))
+    whole = int(seconds)
     if whole < MINUTE:
         return _("{s} s").format(s=whole)
     if whole < HOUR:

@@ -10,8 +10,9 @@
 //   view.smoothing 0-0.98, view.scale "linear" | "log", view.axis "step" | "time"
 // Events: `chartzoom` {detail: [min, max] | null} after a brush or a double click.
 
-const { say, duration } = window.anneal;
+const { say } = window.anneal;
 const SYNC = "charts";
+let scales;
 
 const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 // light-dark() is resolved only where it is used as a colour: a probe asks for it.
@@ -33,6 +34,8 @@ function format(value) {
   if (size >= 1e6 || (size < 1e-3 && size > 0)) return Number(value.toPrecision(4)).toExponential();
   return String(Number(value.toPrecision(4)));
 }
+
+const special = ({ axis, scale }) => axis === "time" || scale === "log";
 
 // An exponential moving average, with the bias of its start taken out.
 function smoothed(values, weight) {
@@ -82,8 +85,9 @@ class MetricChart extends HTMLElement {
     this.#plot = null;
   }
 
-  show(view) {
+  async show(view) {
     this.#view = view;
+    if (special(view)) scales ??= await import("./chart-scales.js");
     // Many pushes between two frames are one drawing.
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
@@ -93,7 +97,7 @@ class MetricChart extends HTMLElement {
 
   #draw() {
     const view = this.#view;
-    if (!view || !this.isConnected) return;
+    if (!view || !this.isConnected || (special(view) && !scales)) return;
     const bands = view.lows.some((low, i) => low !== view.values[i] || view.highs[i] !== view.values[i]);
     const negative = view.lows.some((low) => low !== null && low <= 0);
     const shape = [bands, view.smoothing > 0, view.scale, negative, view.axis].join();
@@ -144,12 +148,12 @@ class MetricChart extends HTMLElement {
       height: Math.max(50, area.clientHeight),
       legend: { show: false },
       padding: [8, view.axis === "time" ? 24 : 8, 0, 0],
-      scales: { x: { time: false }, y: { distr, ...(distr === 4 ? { asinh: 1 } : {}) } },
+      scales: { x: { time: false }, y: { distr, ...(distr === 3 && scales.logScale) } },
       series,
       bands: bands ? [{ series: [series.length - 2, series.length - 1], fill: fade(line, 0.16) }] : [],
       axes: [
-        { ...axis, size: 28, space: 60, values: (_, ticks) => ticks.map((tick) => (view.axis === "time" ? duration(tick) : tick % 1 ? "" : tick.toLocaleString(document.documentElement.lang))) },
-        { ...axis, size: 58, space: 34, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format(tick))) },
+        { ...axis, size: 28, space: 60, values: (_, ticks) => ticks.map((tick) => (tick % 1 ? "" : tick.toLocaleString(document.documentElement.lang))), ...(view.axis === "time" && scales.timeAxis) },
+        { ...axis, size: 58, space: 34, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format(tick))), ...(distr === 3 && scales.logAxis) },
       ],
       cursor: {
         sync: { key: this.getAttribute("sync") ?? SYNC, setSeries: false, scales: ["x", null] },

@@ -1,6 +1,7 @@
 """Charts: zoom, smoothing, axes, values that are no numbers, long runs."""
 
 import json
+import math
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -290,3 +291,62 @@ def test_a_finding_is_drawn_into_its_chart_and_leads_to_its_steps(page: Page, tm
     expect(page.locator("[data-history-range]")).to_contain_text("150")
     expect(page.locator("[data-history-range]")).to_contain_text("170")
     expect(page.get_by_role("button", name="Whole run")).to_be_visible()
+
+
+# A canvas tells nobody what stands on it: each keeps what was written since it was last cleared.
+WRITTEN = """
+const {fillText, clearRect} = CanvasRenderingContext2D.prototype;
+CanvasRenderingContext2D.prototype.clearRect = function (...box) { this.canvas.written = []; clearRect.apply(this, box); };
+CanvasRenderingContext2D.prototype.fillText = function (text, ...at) {
+  (this.canvas.written ??= []).push([this.textAlign, text]);
+  fillText.apply(this, [text, ...at]);
+};
+"""
+
+
+def labels(page: Page, name: str, axis: str) -> list[str]:
+    """The tick labels of a chart, as drawn: those below it stand centred, those beside it end at it."""
+    page.wait_for_timeout(300)
+    written = page.locator(f"metric-chart[name='{name}'] canvas").evaluate("canvas => canvas.written")
+    return [text for align, text in written if text and align == {"x": "center", "y": "right"}[axis]]
+
+
+@pytest.mark.parametrize("spacing_s", [0.01, 0.2, 0.7, 20.0, 700.0])
+def test_no_two_ticks_of_the_time_axis_read_the_same(page: Page, tmp_path: Path, spacing_s: float) -> None:
+    run = world.run("completed", root=tmp_path, steps=10, target=10, spacing_s=spacing_s, age=timedelta(hours=3))
+    page.add_init_script(WRITTEN)
+    page.goto(f"/jobs/{run.job.pk}/")
+    page.wait_for_selector("metric-chart canvas")
+    page.get_by_role("button", name="Time", exact=True).click()
+    until(page, "document.querySelector('[data-charts] canvas').written.some(([, text]) => / s$| min$/.test(text))")
+    for zoom in (lambda: None, lambda: brush(page, 0.3, 0.7)):
+        zoom()
+        read = labels(page, "train/loss", "x")
+        assert len(set(read)) == len(read) >= 2, read
+
+
+def test_a_logarithm_of_a_narrow_range_is_fitted_to_it(page: Page, tmp_path: Path) -> None:
+    run = world.run("running", root=tmp_path, steps=0, target=10)
+    open_segment(run.job.stream_id, attempt=1, path=str(run.metrics_file))
+    shown = {
+        "train/global_tokens": [1336, 1340, 1354],
+        "train/loss": [200, 900, 2600],
+        "train/grad_norm": [1e-7, 1e-2, 3e5],
+        "train/lr": [5, 5, 5],
+    }
+    run.metrics_file.parent.mkdir(parents=True)
+    with run.metrics_file.open("a") as file:
+        for i in range(3):
+            metrics = {name: values[i] for name, values in shown.items()}
+            file.write(json.dumps({"v": 1, "step": i + 1, "time": float(i), "metrics": metrics}) + "\n")
+    run.sync()
+    page.add_init_script(WRITTEN)
+    page.goto(f"/jobs/{run.job.pk}/")
+    page.wait_for_selector("metric-chart canvas")
+    page.get_by_role("button", name="Log", exact=True).click()
+    read = {name: [float(text) for text in labels(page, name, "y")] for name in shown}
+    for name, values in shown.items():
+        assert len(set(read[name])) == len(read[name]) >= 2, (name, read)
+        room = (max(values) / min(values)) ** 0.06 if max(values) > min(values) else 2
+        assert min(values) / room <= min(read[name]) <= max(read[name]) <= max(values) * room, (name, read)
+    assert all(power == 10 ** round(math.log10(power)) for power in read["train/grad_norm"]), read

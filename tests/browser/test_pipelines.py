@@ -231,3 +231,17 @@ def test_a_stage_is_retried_while_its_page_is_open(page: Page, there: Path) -> N
     expect(page.locator("#pipeline-status")).to_contain_text("Completed")
     # The two tries of the stage show among its facts as well.
     expect(page.locator("#live-region .attempts li")).to_have_count(2)
+
+
+def test_a_graph_wider_than_its_room_shows_it_and_scrolls_by_keys(page: Page, tmp_path: Path) -> None:
+    names = [f"layer-{n}" for n in range(7)]
+    stages = [world.noop(name, *names[n - 1 : n]) if n else world.noop(name) for n, name in enumerate(names)]
+    made = world.pipeline("Deep", *stages, root=tmp_path)
+    page.goto(f"/pipelines/{made.pk}/")
+    graph = page.locator("[data-graph]")
+    assert graph.evaluate("graph => graph.scrollWidth > graph.clientWidth")
+    # Two fades stay at the edges; two covers travel along and lie over them where nothing more comes.
+    assert graph.evaluate("graph => getComputedStyle(graph).backgroundAttachment") == "local, local, scroll, scroll, scroll"
+    graph.focus()
+    page.keyboard.press("ArrowRight")
+    until(page, "document.querySelector('[data-graph]').scrollLeft > 0")

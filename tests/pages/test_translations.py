@@ -126,9 +126,12 @@ def test_templates_hold_no_bare_words() -> None:
 
 def test_numbers_and_times_read_in_both_languages() -> None:
     translations.compile_all(CHECKOUT / "locale")
-    assert [display.duration(s) for s in (0, 0.0231, 5, 72, 3700, 90000)] == [
-        "0 s",
-        "0.023 s",
+    assert [display.duration(s) for s in (0, 0.001, 0.0999, 0.1, 0.234, 5, 72, 3700, 90000)] == [
+        "< 0.1 s",
+        "< 0.1 s",
+        "< 0.1 s",
+        "0.1 s",
+        "0.23 s",
         "5 s",
         "1 min 12 s",
         "1 h 1 min",
