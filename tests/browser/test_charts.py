@@ -296,7 +296,10 @@ def test_a_finding_is_drawn_into_its_chart_and_leads_to_its_steps(page: Page, tm
 # A canvas tells nobody what stands on it: each keeps what was written since it was last cleared.
 WRITTEN = """
 const {fillText, clearRect} = CanvasRenderingContext2D.prototype;
-CanvasRenderingContext2D.prototype.clearRect = function (...box) { this.canvas.written = []; clearRect.apply(this, box); };
+CanvasRenderingContext2D.prototype.clearRect = function (...box) {
+  this.canvas.written = [];
+  clearRect.apply(this, box);
+};
 CanvasRenderingContext2D.prototype.fillText = function (text, ...at) {
   (this.canvas.written ??= []).push([this.textAlign, text]);
   fillText.apply(this, [text, ...at]);

@@ -241,7 +241,10 @@ def test_a_graph_wider_than_its_room_shows_it_and_scrolls_by_keys(page: Page, tm
     graph = page.locator("[data-graph]")
     assert graph.evaluate("graph => graph.scrollWidth > graph.clientWidth")
     # Two fades stay at the edges; two covers travel along and lie over them where nothing more comes.
-    assert graph.evaluate("graph => getComputedStyle(graph).backgroundAttachment") == "local, local, scroll, scroll, scroll"
+    assert (
+        graph.evaluate("graph => getComputedStyle(graph).backgroundAttachment")
+        == "local, local, scroll, scroll, scroll"
+    )
     graph.focus()
     page.keyboard.press("ArrowRight")
     until(page, "document.querySelector('[data-graph]').scrollLeft > 0")
