@@ -2,11 +2,11 @@
 
 from collections import Counter, defaultdict
 from dataclasses import replace
-from functools import cached_property
 from typing import Final
 from uuid import UUID
 
 from django.db.models import Q
+from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
 from environments import training
