@@ -58,7 +58,8 @@ def select(model: type[Row], where: Mapping[str, Any], *, order: Sequence[str] =
 def update(model: type[models.Model], where: Mapping[str, Any], changes: Mapping[str, Any]) -> int:
     """Set columns (to a value, More or Unless) of the rows whose columns have these values; how many there were."""
     forms = tuple((name, _FORMS.get(type(value), "{0} = %s")) for name, value in changes.items())
-    values = [_given(model, name, getattr(value, "value", value)) for name, value in changes.items()]
+    plain = {name: value.value if isinstance(value, More | Unless) else value for name, value in changes.items()}
+    values = [_given(model, name, value) for name, value in plain.items()]
     with connection.cursor() as cursor:
         cursor.execute(_updating(model, _shape(where), forms), [*values, *_wanted(model, where)])
         return int(cursor.rowcount)
