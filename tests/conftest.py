@@ -29,9 +29,6 @@ from django.conf import settings  # noqa: E402  the sandbox stands first
 settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 django.setup()
-# What xdist starts inherits the environment, and pytest-django would read the settings there before this file.
-del os.environ["DJANGO_SETTINGS_MODULE"]
-
 import redis  # noqa: E402
 
 from platform_site import valkey  # noqa: E402
@@ -45,6 +42,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         if folder in SLOW_FOLDERS:
             item.add_marker(SLOW_FOLDERS[folder])
+
+
+def pytest_configure() -> None:
+    """What xdist starts inherits the environment, and pytest-django would read the settings there before this file.
+
+    Here and not above: other files that are read before the tests name the settings again.
+    """
+    os.environ.pop("DJANGO_SETTINGS_MODULE", None)
 
 
 def pytest_unconfigure() -> None:
