@@ -28,6 +28,9 @@ from django.conf import settings  # noqa: E402  the sandbox stands first
 # Pages are tested as they are in the tree, without a collectstatic before; fast hashes, as no test guesses passwords.
 settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+# One process of the tests stands for several of the platform, each of which has a pool of its own.
+if pool := settings.DATABASES["default"].get("OPTIONS", {}).get("pool"):
+    pool["max_size"] *= 2
 django.setup()
 import redis  # noqa: E402
 
