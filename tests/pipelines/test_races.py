@@ -107,7 +107,6 @@ def test_a_thousand_stages_of_five_pipelines_are_raced_for(machine: Host, tmp_pa
         move_pipeline(pipeline.pk, PipelineEvent.START, actor="test")
         advance(pipeline.pk)
     end = time.monotonic() + 90
-    # A process has eight connections; those who renew leases want theirs, too.
     with racing.racers(
         dispatch, dispatch, observer(hosts), observer(hosts[::-1]), worker("one"), worker("two")
     ) as over:
