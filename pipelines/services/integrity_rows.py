@@ -67,11 +67,15 @@ def open_attempts_of_ended_stages(limit: int) -> Iterator[Finding]:
     found = Attempt.objects.select_related("stage").filter(outcome="", stage__status__in=STAGE_TERMINAL)
     for attempt in found[:limit]:
         status = StageStatus(attempt.stage.status)
-        done = Attempt.objects.filter(pk=attempt.pk, outcome="", stage__status=status).update(
-            outcome=OUTCOMES[status], completed_at=attempt.stage.completed_at or timezone.now()
-        )
+        with transaction.atomic():
+            # Two tables in one condition: an update that waited for another one's row would not look at both again.
+            Pipeline.objects.select_for_update().get(pk=attempt.stage.pipeline_id)
+            done = Attempt.objects.filter(pk=attempt.pk, outcome="", stage__status=status).update(
+                outcome=OUTCOMES[status], completed_at=attempt.stage.completed_at or timezone.now()
+            )
+            if done:
+                touch_pipeline(attempt.stage.pipeline_id)
         if done:
-            touch_pipeline(attempt.stage.pipeline_id)
             yield Finding("open_attempt", attempt, f"was open though its stage is {status}; closed")
 
 
