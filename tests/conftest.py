@@ -3,6 +3,7 @@
 Nothing of the platform is patched.
 """
 
+import gc
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import django
 import pytest
+import pytest_django
 
 # Before Django's settings are read. Each xdist worker is a process, so each has its own folder and its own Valkey.
 SANDBOX = Path(tempfile.mkdtemp(prefix="anneal-test-"))
@@ -25,6 +27,8 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "platform_site.settings"
 
 from django.conf import settings  # noqa: E402  the sandbox stands first
 
+# Each client would look at every collected file anew; one that is asked for is looked up then, with the same answer.
+settings.WHITENOISE_AUTOREFRESH = True
 # Pages are tested as they are in the tree, without a collectstatic before; fast hashes, as no test guesses passwords.
 settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
@@ -32,9 +36,17 @@ settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 if pool := settings.DATABASES["default"].get("OPTIONS", {}).get("pool"):
     pool["max_size"] *= 2
 django.setup()
+import hypothesis  # noqa: E402
 import redis  # noqa: E402
 
 from platform_site import valkey  # noqa: E402
+from platform_site.common.roles import ensure_roles  # noqa: E402
+
+# How long an example takes says what else the machine does, and the first one of all may have tables of letters to make.
+hypothesis.settings.register_profile(
+    "anneal", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("anneal")
 
 SLOW_FOLDERS = {"browser": "browser", "training": "training", "faults": "faults", "ssh": "ssh"}
 
@@ -55,6 +67,12 @@ def pytest_configure() -> None:
     os.environ.pop("DJANGO_SETTINGS_MODULE", None)
 
 
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: no collection of garbage has to look at it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_unconfigure() -> None:
     shutil.rmtree(SANDBOX, ignore_errors=True)
 
@@ -66,6 +84,13 @@ def valkey_server() -> Iterator[valkey.Server]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: pytest_django.DjangoDbBlocker) -> None:
+    """The roles are there from the start, as in an installation; a test that empties the tables makes them anew."""
+    with django_db_blocker.unblock():
+        ensure_roles()
 
 
 @pytest.fixture(autouse=True)
