@@ -51,12 +51,34 @@ hypothesis.settings.load_profile("anneal")
 SLOW_FOLDERS = {"browser": "browser", "training": "training", "faults": "faults", "ssh": "ssh"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What lies in the folder of a slow suite belongs to it."""
+DATABASE = {"db", "transactional_db", "django_db_setup", "django_db_blocker"}
+"""Fixtures of what touches the database, beside the mark."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What lies in the folder of a slow suite belongs to it. On PostgreSQL, what touches no database proves nothing
+    new. Files with tests that may take longest come first, so that no worker has one left when the others are done."""
     for item in items:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         if folder in SLOW_FOLDERS:
             item.add_marker(SLOW_FOLDERS[folder])
+    if settings.DATABASE_URL:
+        idle = [item for item in items if not _touches_database(item)]
+        config.hook.pytest_deselected(items=idle)
+        items[:] = [item for item in items if _touches_database(item)]
+    longest: dict[Path, float] = {}
+    for item in items:
+        longest[item.path] = max(longest.get(item.path, 0.0), _may_take_s(item))
+    items.sort(key=lambda item: -longest[item.path])
+
+
+def _touches_database(item: pytest.Item) -> bool:
+    return item.get_closest_marker("django_db") is not None or not DATABASE.isdisjoint(getattr(item, "fixturenames", ()))
+
+
+def _may_take_s(item: pytest.Item) -> float:
+    limit = item.get_closest_marker("timeout")
+    return float(limit.args[0]) if limit is not None else 0.0
 
 
 def pytest_configure() -> None:
