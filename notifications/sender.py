@@ -46,6 +46,7 @@ REFUSED_OPTIONS: Final = frozenset(
 LONGEST_DETAIL: Final = 200
 MOST_MEMORY: Final = 1 << 30
 """However much a server answers: Apprise reads it whole."""
+LOCALHOST: Final = ("127.0.0.1", "::1")
 NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -262,20 +263,38 @@ def _words(kept: Any) -> tuple[str, ...]:
     return (kept,) if isinstance(kept, str) else tuple(kept or ())
 
 
+def written_out(server: Any) -> tuple[str, ...]:
+    """What an address names by number, or as this machine itself; nothing where a name has to be resolved first."""
+    host = str(getattr(server, "smtp_host", None) or getattr(server, "host", None) or "").strip("[]").lower()
+    if host.rpartition(".")[2] == "localhost":
+        return LOCALHOST
+    try:
+        return (str(ipaddress.ip_address(host)),)
+    except ValueError:
+        return ()
+
+
 def sent(request: dict[str, Any]) -> Answer:
     url = str(request["url"])
+    networks = [ipaddress.ip_network(network) for network in request["networks"]]
     said, web, mail = Said(), Web(), Mail()
     web.listen()
     mail.listen()
     answer, server = opened(url)
-    if server is None or request["mode"] == "check":
+    if server is None:
+        return answer
+    if request["mode"] == "check":
+        # What can be seen already is told now. What guards is the look at the connection: a name may lead anywhere.
+        found = written_out(server)
+        if found and not any(may_reach(one, networks) for one in found):
+            return Answer("address", found[0], answer.service, answer.medium)
         return answer
     logger = logging.getLogger("apprise")
     logger.setLevel(logging.DEBUG)
     logger.addHandler(said)
     bundle = apprise.Apprise(asset=server.asset)
     bundle.add(server)
-    guard = Guard([ipaddress.ip_network(network) for network in request["networks"]])
+    guard = Guard(networks)
     sys.addaudithook(guard)
     done = bundle.notify(
         title=request["title"],

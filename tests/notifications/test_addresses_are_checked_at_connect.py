@@ -68,6 +68,30 @@ def test_private_addresses_are_not_connected_to(url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://127.0.0.1:9/hook", "127.0.0.1"),
+        ("https://localhost/hook", "127.0.0.1"),
+        ("json://a.localhost/x", "127.0.0.1"),
+        ("json://192.168.1.1:9/x", "192.168.1.1"),
+        ("json://[fd00::1]:9/x", "fd00::1"),
+        ("mailto://alice:pw@example.org?smtp=10.0.0.1&to=bob@example.org", "10.0.0.1"),
+    ],
+)
+def test_a_private_address_that_is_written_out_is_refused_before_it_is_kept(url: str, told: str) -> None:
+    outcome = outside.checked(url)
+    assert (outcome.code, outcome.detail) == ("address", told)
+
+
+@pytest.mark.usefixtures("loopback")
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9/hook", "http://localhost/hook", "http://1.1.1.1/hook", "http://name.example/hook"]
+)
+def test_what_is_allowed_or_public_or_has_a_name_is_kept(url: str) -> None:
+    assert outside.checked(url).ok
+
+
+@pytest.mark.parametrize(
     ("address", "fine"),
     [
         ("1.1.1.1", True),
