@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import django
 import pytest
@@ -51,7 +52,7 @@ hypothesis.settings.load_profile("anneal")
 SLOW_FOLDERS = {"browser": "browser", "training": "training", "faults": "faults", "ssh": "ssh"}
 
 
-DATABASE = {"db", "transactional_db", "django_db_setup", "django_db_blocker"}
+DATABASE: Final = {"db", "transactional_db", "django_db_setup"}
 """Fixtures of what touches the database, beside the mark."""
 
 
