@@ -43,15 +43,13 @@ import redis  # noqa: E402
 from platform_site import valkey  # noqa: E402
 from platform_site.common.roles import ensure_roles  # noqa: E402
 
-# How long an example takes says what else the machine does, and the first one of all may have tables of letters to make.
+# How long an example takes says what else the machine does, and the first of all may have tables of letters to make.
 hypothesis.settings.register_profile(
     "anneal", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
 )
 hypothesis.settings.load_profile("anneal")
 
 SLOW_FOLDERS = {"browser": "browser", "training": "training", "faults": "faults", "ssh": "ssh"}
-
-
 DATABASE: Final = {"db", "transactional_db", "django_db_setup"}
 """Fixtures of what touches the database, beside the mark."""
 
@@ -74,7 +72,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _touches_database(item: pytest.Item) -> bool:
-    return item.get_closest_marker("django_db") is not None or not DATABASE.isdisjoint(getattr(item, "fixturenames", ()))
+    fixtures = getattr(item, "fixturenames", ())
+    return item.get_closest_marker("django_db") is not None or not DATABASE.isdisjoint(fixtures)
 
 
 def _may_take_s(item: pytest.Item) -> float:

@@ -60,8 +60,8 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def _all(extra: list[str]) -> int:
-    """The quick tests two at a time; browser, training, SSH and benches by file, as a file shares what is dear to make; faults
-    one by one, since they wait for what must happen in time. All run in any case."""
+    """The quick tests two at a time; browser, training, SSH and benches by file, as a file shares what is dear to make;
+    faults one by one, since they wait for what must happen in time. All run in any case."""
     codes = [
         _pytest(["-n", "2", "-m", f"not ({SLOW})", *extra]),
         _pytest([*BY_FILE, "-m", f"({SLOW}) and not faults", *extra]),
