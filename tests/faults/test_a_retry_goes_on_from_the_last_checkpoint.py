@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import arguments
+
 from .training_platform import TrainingPlatform
 
 pytestmark = pytest.mark.timeout(400)
@@ -21,7 +23,7 @@ def test_a_killed_training_resumes_and_its_chart_is_one_series(platform: Trainin
     platform.until_step(uuid, 18)
     assert checkpoints(platform, uuid, 1) == {"global_step_16"}
     for process in platform.runs(uuid):
-        if "platform_runtime.trainers" in " ".join(process.cmdline()):
+        if "platform_runtime.trainers" in " ".join(arguments(process)):
             process.terminate()
 
     job = platform.until(uuid, "completed", timeout_s=240)

@@ -13,6 +13,7 @@ import pytest
 from notifications.services.outside import SENDER
 from tests.harness import wait_until
 from tests.notifications.servers import Web
+from tests.processes import arguments
 
 from .training_platform import TrainingPlatform
 
@@ -57,7 +58,7 @@ def test_a_worker_killed_while_it_sends(platform: TrainingPlatform) -> None:
         fails(platform, "first")
         wait_until(titles, 60, "the message is with the server")
         worker = psutil.Process(platform.state.children["worker"].pid)
-        (sender,) = [one for one in worker.children(recursive=True) if str(SENDER) in one.cmdline()]
+        (sender,) = [one for one in worker.children(recursive=True) if str(SENDER) in arguments(one)]
         worker.send_signal(signal.SIGKILL)
         wait_until(lambda: not worker.is_running(), 20)
         hold.set()

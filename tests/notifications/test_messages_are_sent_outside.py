@@ -27,6 +27,7 @@ from platform_site.common.models import AuditEvent, User
 from platform_site.common.severity import Severity
 from tests import people
 from tests.harness import wait_until
+from tests.processes import arguments
 
 from .made import anomaly, failure, spread_all
 from .servers import Mail, Web
@@ -302,7 +303,7 @@ def test_a_message_whose_process_is_killed_is_told_as_one_that_may_have_arrived(
         worker = threading.Thread(target=in_a_worker, args=(lane,))
         worker.start()
         wait_until(lambda: web.got, 30, "the message is with the server")
-        (sender,) = [one for one in psutil.Process().children() if str(SENDER) in one.cmdline()]
+        (sender,) = [one for one in psutil.Process().children() if str(SENDER) in arguments(one)]
         sender.kill()
         worker.join(20)
     assert not worker.is_alive()

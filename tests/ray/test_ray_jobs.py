@@ -28,6 +28,7 @@ from platform_site.common.models import User
 from tests import people
 from tests.pipelines import builders
 from tests.pipelines.conftest import Hands
+from tests.processes import arguments
 from tests.training.trainings import PYTHON, need_training_environment
 
 from .conftest import Head, start
@@ -168,7 +169,7 @@ def test_a_cancelled_run_ends_with_all_that_it_started(cluster: Host, hands: Han
     cancel_stage(stage.pk, user=builders.person())
     stop_attempt(attempt.pk)
     assert hands.until(stage, timeout_s=120) == "cancelled"
-    assert not [process for process in head.processes() if process.cmdline()[-1:] == ["4321"]]
+    assert not [process for process in head.processes() if arguments(process)[-1:] == ["4321"]]
     assert bearers_of(attempt) == []
 
 
