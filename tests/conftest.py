@@ -7,6 +7,7 @@ import gc
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -50,13 +51,16 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("anneal")
 
 SLOW_FOLDERS = {"browser": "browser", "training": "training", "faults": "faults", "ssh": "ssh"}
+SLOW: Final = {*SLOW_FOLDERS.values(), "bench"}
 DATABASE: Final = {"db", "transactional_db", "django_db_setup"}
 """Fixtures of what touches the database, beside the mark."""
+PLAIN_S: Final = 2
+"""What a test takes that says nothing else; hardly any takes as long."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What lies in the folder of a slow suite belongs to it. On PostgreSQL, what touches no database proves nothing
-    new. Files with tests that may take longest come first, so that no worker has one left when the others are done."""
+    new. Of the slow suites, the files that may take longest come first: no worker has one left when all else is done."""
     for item in items:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         if folder in SLOW_FOLDERS:
@@ -65,10 +69,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         idle = [item for item in items if not _touches_database(item)]
         config.hook.pytest_deselected(items=idle)
         items[:] = [item for item in items if _touches_database(item)]
-    longest: dict[Path, float] = {}
+    lengths: Counter[Path] = Counter()
     for item in items:
-        longest[item.path] = max(longest.get(item.path, 0.0), _may_take_s(item))
-    items.sort(key=lambda item: -longest[item.path])
+        if any(item.get_closest_marker(suite) for suite in SLOW):
+            lengths[item.path] += _may_take_s(item)
+    items.sort(key=lambda item: -lengths[item.path])
 
 
 def _touches_database(item: pytest.Item) -> bool:
@@ -76,9 +81,9 @@ def _touches_database(item: pytest.Item) -> bool:
     return item.get_closest_marker("django_db") is not None or not DATABASE.isdisjoint(fixtures)
 
 
-def _may_take_s(item: pytest.Item) -> float:
+def _may_take_s(item: pytest.Item) -> int:
     limit = item.get_closest_marker("timeout")
-    return float(limit.args[0]) if limit is not None else 0.0
+    return int(limit.args[0]) if limit is not None else PLAIN_S
 
 
 def pytest_configure() -> None:
