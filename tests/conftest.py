@@ -60,7 +60,7 @@ PLAIN_S: Final = 2
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What lies in the folder of a slow suite belongs to it. On PostgreSQL, what touches no database proves nothing
-    new. Of the slow suites, the files that may take longest come first: no worker has one left when all else is done."""
+    new. Of the slow suites, the files that may take longest come first: no worker has one left when all is done."""
     for item in items:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         if folder in SLOW_FOLDERS:
