@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import django
+import hypothesis
 import pytest
 import pytest_django
 
@@ -38,7 +39,6 @@ settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 if pool := settings.DATABASES["default"].get("OPTIONS", {}).get("pool"):
     pool["max_size"] *= 2
 django.setup()
-import hypothesis  # noqa: E402
 import redis  # noqa: E402
 
 from platform_site import valkey  # noqa: E402
