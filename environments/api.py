@@ -22,7 +22,6 @@ from platform_site.common.selectors import projects_for
 
 from . import training
 from .drift import Drift, drift
-from .messages import send_comparison
 from .models import Host
 from .selectors import host_for, hosts_for
 from .services import hosts as services
@@ -33,6 +32,8 @@ class EnvironmentDifferenceSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     status = serializers.CharField(help_text="error or warning; only errors make the environment differ.")
     message = serializers.CharField()
+    wanted = serializers.CharField(help_text="Of a package: the version that is needed.")
+    found = serializers.CharField(help_text="Of a package: the version that is there; empty where it is missing.")
 
 
 class DriftSerializer(serializers.Serializer[Any]):
@@ -221,21 +222,15 @@ class HostEnroll(ApiView):
 
 
 class HostCheck(ApiView):
-    """Logs in and keeps what the machine is. Its training environment is compared soon after. A Ray cluster takes its
-    time: the answer is 202, and `checking_since` is null when it is done."""
+    """Has a worker log in, keep what the machine is and compare its training environment. `checking_since` is null when
+    it is done; `last_error` says what hindered it."""
 
     naturally_idempotent = True
 
-    @extend_schema(request=None, responses={200: HostSerializer, 202: HostSerializer})
+    @extend_schema(request=None, responses={202: HostSerializer})
     def post(self, request: Request, name: str) -> Response:
-        host = host_for(request.user, name)
-        is_slow = host.kind == Host.Kind.RAY
-        if is_slow:
-            services.begin_check(host)
-        else:
-            services.check(host)
-            send_comparison(host.pk)
-        return Response(HostSerializer(host_for(request.user, name)).data, status=202 if is_slow else 200)
+        services.begin_check(host_for(request.user, name))
+        return Response(HostSerializer(host_for(request.user, name)).data, status=202)
 
 
 class SystemEnvironment(ApiView):

@@ -1,7 +1,10 @@
 """Hosts over the API and in the admin: what goes in, and that nothing secret comes out."""
 
 import json
+import socket
 import subprocess
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +19,16 @@ from rest_framework.test import APIClient
 from environments.models import Host
 from environments.services import hosts as services
 from environments.transports.secrets import Secret
+from pipelines.services import setup_host
 from platform_site.common.errors import NotFound
-from platform_site.common.models import AuditEvent
+from platform_site.common.models import AuditEvent, User
 from tests import people
 from tests.pipelines import builders
+from tests.pipelines.conftest import asked
 from tests.ssh import sshd
 from tests.ssh.hosts import MakeHost
+
+__all__ = ["asked"]
 
 pytestmark = pytest.mark.django_db
 
@@ -203,7 +210,7 @@ def test_the_steps_from_an_address_to_a_host_that_answers(
     body = {"name": "far", "address": "127.0.0.1", "port": server.port, "user": account.name}
     assert post(charlie, "hosts/", {**body, "private_key": account.private_key}).status_code == 201
     early = post(charlie, "hosts/far/check/", {})
-    assert early.status_code == 503
+    assert early.status_code == 409
     assert "not enrolled" in early.json()["error"]["message"]
 
     shown = post(charlie, "hosts/far/enroll/", {}).json()
@@ -213,7 +220,12 @@ def test_the_steps_from_an_address_to_a_host_that_answers(
     assert wrong.json()["error"]["code"] == "key_changed"
     assert post(charlie, "hosts/far/enroll/", {"fingerprint": shown["fingerprint"]}).json()["enrolled"]
 
-    checked = post(charlie, "hosts/far/check/", {}).json()
+    begun = post(charlie, "hosts/far/check/", {})
+    assert begun.status_code == 202
+    assert begun.json()["checking_since"]
+    setup_host.look(Host.objects.get().pk)
+    checked = charlie.get("/api/v1/hosts/far/").json()
+    assert checked["checking_since"] is None
     assert checked["root"] == f"{account.home}/anneal"
     assert checked["unreachable_since"] is None
     assert checked["last_error"] == ""
@@ -241,8 +253,61 @@ def test_the_same_steps_on_pages(client: Client, server: sshd.Sshd, account: ssh
     assert client.post("/hosts/far/enroll/", {"fingerprint": fingerprint}).status_code == 302
     assert client.post("/hosts/far/check/").status_code == 302
     told = client.get("/hosts/far/").content.decode()
+    assert "being checked" in told
+    assert "Checking…" in told
+    setup_host.look(Host.objects.get().pk)
+    told = client.get("/hosts/far/").content.decode()
+    assert "Check now" in told
     assert "reachable" in told
     assert "Set up" in told
+
+
+@pytest.fixture
+def silence() -> Iterator[int]:
+    """The port of one that accepts connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize("kind", [Host.Kind.SSH, Host.Kind.RAY])
+def test_a_host_that_says_nothing_holds_up_no_request(charlie: APIClient, silence: int, kind: Host.Kind) -> None:
+    """Whoever asked is answered at once; the worker waits, and keeps what hindered it."""
+    if kind == Host.Kind.SSH:
+        sealed = Secret(password=PLANTED).sealed()
+        fields = {
+            "address": "127.0.0.1",
+            "port": silence,
+            "user": "u",
+            "secret": sealed,
+            "host_key": "ssh-ed25519 AAAA",
+        }
+    else:
+        fields = {"address": f"http://127.0.0.1:{silence}", "root": "/mnt/shared", "python": "/opt/python"}
+    host = builders.host("far", kind=kind, **fields)
+    page = Client()
+    page.force_login(User.objects.get(username="charlie"))
+    begun = time.monotonic()
+    assert post(charlie, "hosts/far/check/", {}).status_code == 202
+    assert page.post("/hosts/far/check/").status_code == 302
+    assert "being checked" in page.get("/hosts/far/").content.decode()
+    assert time.monotonic() - begun < 5, "a handshake is waited for 10 s"
+    setup_host.look(host.pk)
+    host.refresh_from_db()
+    assert time.monotonic() - begun > 5, "it was silent indeed"
+    assert (host.checking_since, host.facts_at) == (None, None)
+    assert host.unreachable_since is not None
+    assert host.last_error
+
+
+@pytest.mark.django_db(transaction=True)
+def test_this_machine_is_checked_by_a_worker_too(charlie: APIClient, asked: Callable[[], list[int]]) -> None:
+    here = builders.host()
+    assert post(charlie, "hosts/local/check/", {}).status_code == 202
+    assert asked() == [here.pk]
+    setup_host.look(here.pk)
+    here.refresh_from_db()
+    assert here.checking_since is None
+    assert here.facts["cpus"] >= 1
 
 
 def test_the_admin_takes_credentials_and_never_shows_them(client: Client) -> None:
