@@ -52,6 +52,8 @@ SLICE_S: Final = 240.0
 """After so long the rest is sent on: others wait in the same queue."""
 MOST_SENT: Final = 50
 MOST_WHOLE: Final = 10_000
+MOST_TOLD: Final = 10
+"""Wrong limits that are told at once."""
 
 GROUP: Final = "backtests"
 
@@ -119,24 +121,32 @@ def _rules(names: Sequence[str]) -> list[str]:
 
 
 def _limits(given: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    return {rule: {name: _limit(rule, name, value) for name, value in found.items()} for rule, found in given.items()}
+    limits = [(rule, name, value) for rule, found in given.items() for name, value in found.items()]
+    _raise_for_limits(filter(None, (_problem(*limit) for limit in limits)))
+    kept: dict[str, dict[str, float]] = {}
+    for rule, name, value in limits:
+        kept.setdefault(rule, {})[name] = int(value) if _is_whole(rule, name) else float(value)
+    return kept
 
 
-def _limit(rule: str, name: str, value: Any) -> float:
+def _problem(rule: str, name: str, value: Any) -> str:
     where = f"{rule}.{name}"[:100]
     if rule not in REPLAYED or name not in RULES[rule].limits:
         known = [f"{rule}.{limit}" for limit in RULES[rule].limits] if rule in REPLAYED else list(REPLAYED)
-        told = _("There is no limit “%(name)s”. There are: %(known)s.") % {"name": where, "known": ", ".join(known)}
-        raise Invalid(told, {"limits": told})
-    whole = isinstance(RULES[rule].limits[name], int)
+        return _("There is no limit “%(name)s”. There are: %(known)s.") % {"name": where, "known": ", ".join(known)}
     fine = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
-    if whole and not (fine and value == int(value) and value <= MOST_WHOLE):
-        told = _("%(name)s: a whole number from 1 to %(most)s.") % {"name": where, "most": MOST_WHOLE}
+    if _is_whole(rule, name) and not (fine and value == int(value) and value <= MOST_WHOLE):
+        return _("%(name)s: a whole number from 1 to %(most)s.") % {"name": where, "most": MOST_WHOLE}
+    return "" if fine else _("%(name)s: a number above 0.") % {"name": where}
+
+
+def _is_whole(rule: str, name: str) -> bool:
+    return isinstance(RULES[rule].limits[name], int)
+
+
+def _raise_for_limits(problems: Iterable[str]) -> None:
+    if told := " ".join(islice(problems, MOST_TOLD)):
         raise Invalid(told, {"limits": told})
-    if not fine:
-        told = _("%(name)s: a number above 0.") % {"name": where}
-        raise Invalid(told, {"limits": told})
-    return int(value) if whole else float(value)
 
 
 def _chosen(asked: Asked, projects: QuerySet[Project]) -> QuerySet[Job]:
@@ -153,8 +163,9 @@ def _chosen(asked: Asked, projects: QuerySet[Project]) -> QuerySet[Job]:
 
 
 def parse_limits(lines: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """`rule.limit=value` of each line; empty ones are passed over. Raises Invalid for a line of another form."""
+    """`rule.limit=value` of each line; empty ones are passed over. Raises Invalid for lines of another form."""
     found: dict[str, dict[str, Any]] = {}
+    wrong = []
     for line in filter(None, (line.strip() for line in lines)):
         name, equals, value = (part.strip() for part in line.partition("="))
         rule, dot, limit = name.partition(".")
@@ -162,10 +173,11 @@ def parse_limits(lines: Iterable[str]) -> dict[str, dict[str, Any]]:
             number = float(value)
         except ValueError:
             number = math.nan
-        if not (equals and dot) or math.isnan(number):
-            told = _("“%(line)s” is not of the form rule.limit=number.") % {"line": line[:100]}
-            raise Invalid(told, {"limits": told})
-        found.setdefault(rule, {})[limit] = number
+        if equals and dot and not math.isnan(number):
+            found.setdefault(rule, {})[limit] = number
+        else:
+            wrong.append(line[:100])
+    _raise_for_limits(_("“%(line)s” is not of the form rule.limit=number.") % {"line": line} for line in wrong)
     return found
 
 

@@ -1,5 +1,6 @@
 """Back-tests on pages and over the API: asked for, followed, read, forgotten."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,13 @@ def test_what_is_wrong_stands_in_the_form(alice: Client, field: str, value: str,
     assert answer.status_code == 422
     assert told in answer.content.decode()
     assert not Backtest.objects.exists()
+
+
+@pytest.mark.usefixtures("past")
+@pytest.mark.parametrize("lines", ["first\nsecond", "nan_inf.first=1\ntruncation.second=1"])
+def test_all_wrong_limits_are_told_at_once(alice: Client, lines: str) -> None:
+    html = alice.post("/backtests/new/", {"least": "error", "most": "10", "limits": lines}).content.decode()
+    assert re.search("“[a-z_.]*first”.*“[a-z_.]*second”", html)
 
 
 def test_without_runs_the_form_says_so(alice: Client) -> None:
