@@ -3,8 +3,10 @@
 import json
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -263,13 +265,29 @@ def test_the_same_steps_on_pages(client: Client, server: sshd.Sshd, account: ssh
 
 
 @pytest.fixture
-def silence() -> Iterator[int]:
-    """The port of one that accepts connections and says nothing."""
+def silence(request: pytest.FixtureRequest) -> Iterator[int]:
+    """The port of one that accepts connections and says nothing, or nothing but what is given as its parameter."""
+    accepted: list[socket.socket] = []
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                accepted.append(listener.accept()[0])
+                accepted[-1].sendall(getattr(request, "param", b""))
+
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
         yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+    for one in accepted:
+        one.close()
 
 
-@pytest.mark.parametrize("kind", [Host.Kind.SSH, Host.Kind.RAY])
+@pytest.mark.parametrize(
+    ("kind", "silence"),
+    [(Host.Kind.SSH, b""), (Host.Kind.SSH, b"SSH-2.0-OpenSSH_9.9\r\n"), (Host.Kind.RAY, b"")],
+    indirect=["silence"],
+)
 def test_a_host_that_says_nothing_holds_up_no_request(charlie: APIClient, silence: int, kind: Host.Kind) -> None:
     """Whoever asked is answered at once; the worker waits, and keeps what hindered it."""
     if kind == Host.Kind.SSH:
@@ -297,6 +315,14 @@ def test_a_host_that_says_nothing_holds_up_no_request(charlie: APIClient, silenc
     assert (host.checking_since, host.facts_at) == (None, None)
     assert host.unreachable_since is not None
     assert host.last_error
+
+
+@pytest.mark.parametrize("silence", [b"", b"SSH-2.0-OpenSSH_9.9\r\n"], indirect=True)
+def test_a_host_that_shows_no_key_is_told_as_such(charlie: APIClient, silence: int) -> None:
+    builders.host("far", kind=Host.Kind.SSH, address="127.0.0.1", port=silence, user="u")
+    answer = post(charlie, "hosts/far/enroll/", {})
+    assert answer.status_code == 503
+    assert "far does not answer at 127.0.0.1" in answer.json()["error"]["message"]
 
 
 @pytest.mark.django_db(transaction=True)
