@@ -21,10 +21,10 @@ from django.utils import timezone
 
 from environments.transports import Transport
 from monitoring.models import BadLine, Segment, Stream
-from monitoring.readers.metrics import MetricsFile, NotAFile, Replaced
+from monitoring.readers.metrics import MetricsFile, NotAFile, Portion, Replaced
 from monitoring.services import diagnose, key_metrics
 from monitoring.store import lines, writing
-from monitoring.store.writing import Shelf
+from monitoring.store.writing import LARGE, Shelf
 from monitoring.unread import BAD_LINES
 from platform_site.common import live, plain
 
@@ -157,7 +157,7 @@ def _sync_segment(segment: Segment, transport: Transport) -> _Read:
         if portion is None:
             break
         with _collector_at_rest():
-            parsed = lines.parse(portion.data, place.offset, place.skip_from)
+            parsed = lines.parse(portion.data, place.offset, place.skip_from, _most_of(portion))
             if not parsed.consumed:
                 break
             after = replace(
@@ -178,6 +178,12 @@ def _sync_segment(segment: Segment, transport: Transport) -> _Read:
         if not portion.more:
             break
     return _Read(new_steps, bad_lines, start, place.offset, stream)
+
+
+def _most_of(portion: Portion) -> float:
+    """How many lines of it are taken: while more is to come, only as many as fill large chunks. To read the others
+    again costs less than to store them in small chunks that the next batch makes a large one of."""
+    return (portion.more and portion.data.count(b"\n") // LARGE * LARGE) or math.inf
 
 
 @contextmanager

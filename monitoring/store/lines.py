@@ -75,8 +75,8 @@ class Unusable(ValueError):
     """Why a line cannot be used."""
 
 
-def parse(data: bytes, offset: int = 0, skip_from: int | None = None) -> Parsed:
-    """Read the whole lines of `data`, which stands at `offset` of the file."""
+def parse(data: bytes, offset: int = 0, skip_from: int | None = None, most: float = math.inf) -> Parsed:
+    """Read the whole lines of `data`, which stands at `offset` of the file, until there are `most` good ones."""
     found = Parsed(skip_from=skip_from)
     position = 0
     if skip_from is not None:
@@ -85,7 +85,10 @@ def parse(data: bytes, offset: int = 0, skip_from: int | None = None) -> Parsed:
             found.consumed = len(data)
             return found
         position, found.skip_from = end + 1, None
-    while (end := data.find(b"\n", position)) >= 0:
+    while len(found.lines) < most:
+        end = data.find(b"\n", position)
+        if end < 0:
+            break
         line = data[position:end]
         if len(line) > MAX_LINE:
             found.bad.append(_too_long(line, offset + position))
@@ -95,7 +98,7 @@ def parse(data: bytes, offset: int = 0, skip_from: int | None = None) -> Parsed:
             except Unusable as error:
                 found.bad.append(Bad(offset + position, str(error), _excerpt(line)))
         position = end + 1
-    if len(data) - position > MAX_LINE:
+    if len(found.lines) < most and len(data) - position > MAX_LINE:
         found.bad.append(_too_long(data[position:], offset + position))
         found.skip_from, position = offset + position, len(data)
     found.consumed = position

@@ -59,9 +59,20 @@ def ensure_roles() -> None:
         Q(codename__startswith="add_") | Q(codename__startswith="change_")
     )
     rights = {Role.VIEWER: seen, Role.OPERATOR: seen | operated, Role.ADMIN: Q()}
+    held = Group.permissions.through.objects  # rows alone: every sign-up comes by here, and hardly ever changes one
+    wanted: set[tuple[int, int]] = set()
+    groups = []
     for role, which in rights.items():
         group, _ = Group.objects.get_or_create(name=role.slug)
-        group.permissions.set(Permission.objects.filter(which))
+        groups.append(group.pk)
+        allowed = Permission.objects.filter(which).order_by().values_list("pk", flat=True)
+        wanted |= {(group.pk, permission) for permission in allowed}
+    found = {(row[1], row[2]): row[0] for row in held.filter(group__in=groups).values_list("pk", "group", "permission")}
+    held.filter(pk__in=[pk for pair, pk in found.items() if pair not in wanted]).delete()
+    held.bulk_create(
+        [held.model(group_id=group, permission_id=permission) for group, permission in sorted(wanted - found.keys())],
+        ignore_conflicts=True,
+    )
 
 
 @transaction.atomic

@@ -16,8 +16,10 @@ from .errors import UpError
 from .postgresql import Cluster, find_programs
 from .terminal import Terminal
 
-SLOW: Final = "browser or training or faults or ssh"
+SLOW: Final = "browser or training or faults or ssh or bench"
 """Suites with processes of their own."""
+BY_FILE: Final = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+"""In the order of tests/conftest.py: xdist's own begins with the files of most tests, which are not the longest."""
 PACKAGES: Final = {
     "chromium": ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
     "openssh-server": ["/usr/sbin/sshd"],
@@ -58,11 +60,11 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def _all(extra: list[str]) -> int:
-    """The quick tests two at a time; browser, training and SSH by file, as a file shares what is dear to make; faults
-    one by one, since they wait for what must happen in time. All run in any case."""
+    """The quick tests two at a time; browser, training, SSH and benches by file, as a file shares what is dear to make;
+    faults one by one, since they wait for what must happen in time. All run in any case."""
     codes = [
         _pytest(["-n", "2", "-m", f"not ({SLOW})", *extra]),
-        _pytest(["-n", "2", "--dist", "loadfile", "-m", f"({SLOW}) and not faults", *extra]),
+        _pytest([*BY_FILE, "-m", f"({SLOW}) and not faults", *extra]),
         _pytest(["-m", "faults", *extra]),
     ]
     failures = [code for code in codes if code not in (0, NO_TESTS_FOUND)]

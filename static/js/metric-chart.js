@@ -49,6 +49,13 @@ function smoothed(values, weight) {
   });
 }
 
+// The first and the last point of what is looked at; the other way round where none lies there.
+function shown({ x, range }) {
+  const [from, to] = range ?? [-Infinity, Infinity];
+  const low = x.findIndex((at) => at >= from);
+  return [low < 0 ? x.length : low, x.findLastIndex((at) => at <= to)];
+}
+
 class MetricChart extends HTMLElement {
   #view = null;
   #plot = null;
@@ -195,10 +202,7 @@ class MetricChart extends HTMLElement {
   #key(event) {
     const view = this.#view;
     if (!view?.x.length) return;
-    const shown = view.range ? view.x.findIndex((x) => x >= view.range[0]) : 0;
-    const past = view.range ? view.x.findIndex((x) => x > view.range[1]) : -1;
-    const low = Math.max(0, shown);
-    const high = past < 0 ? view.x.length - 1 : Math.max(low, past - 1);
+    const [low, high] = shown(view);
     const from = this.#at < 0 ? high : this.#at;
     const jump = Math.max(1, Math.round((high - low) / 10));
     const to = {
@@ -209,7 +213,7 @@ class MetricChart extends HTMLElement {
       this.dispatchEvent(new CustomEvent("chartzoom", { bubbles: true, detail: null }));
       return;
     }
-    if (to === undefined) return;
+    if (to === undefined || low > high) return;
     event.preventDefault();
     event.stopPropagation();
     const at = Math.min(high, Math.max(low, to));
@@ -233,7 +237,14 @@ class MetricChart extends HTMLElement {
       return;
     }
     const picked = this.#at >= 0 && this.#at < view.x.length;
-    const at = picked ? this.#at : Math.max(0, view.x.findLastIndex((x) => x <= (view.range?.[1] ?? x)));
+    const [low, high] = shown(view);
+    const area = this.querySelector(".chart-area");
+    if (!picked && low > high) {
+      read.textContent = "";
+      area.ariaValueText = say("nothing-here");
+      return;
+    }
+    const at = picked ? this.#at : high;
     const step = view.steps[at];
     const value = view.values[at] ?? view.odd.get(step) ?? null;
     const text = format(value);
@@ -244,7 +255,6 @@ class MetricChart extends HTMLElement {
     where.className = "muted";
     where.textContent = `${place}  `;
     read.replaceChildren(where, strong);
-    const area = this.querySelector(".chart-area");
     area.ariaValueNow = String(step);
     const told = { name: this.getAttribute("name"), value: text, step, place };
     area.ariaValueText = say(view.where ? "point-at" : "point", told);

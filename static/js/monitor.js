@@ -179,23 +179,12 @@ class Monitor {
 
   async zoom(range) {
     this.range = range;
-    this.zoomed = null;
-    this.records = null;
+    this.zoomed = this.records = null;
     this.newer = 0;
-    this.history();
     this.draw();
-    if (!range) return;
-    const [start, end] = this.stepsOf(range);
-    const query = new URLSearchParams({ names: this.chosen.join(","), points: POINTS, start_step: start, end_step: end });
-    try {
-      const answer = await this.get(`?${query}`);
-      if (this.range !== range) return;
-      if (this.resolution > 1) this.zoomed = seriesIn(answer);
-      this.records = answer.total_steps;
-      this.history();
-      announce(`${this.find("history-range").textContent}, ${this.find("history-records").textContent}`);
-      this.draw();
-    } catch { /* the coarse curve stays */ }
+    if (range) this.past ??= await import("./past.js");
+    this.history();
+    if (range && this.range === range) await this.past.look(this, POINTS);
   }
 
   stepsOf([from, to]) {
@@ -205,11 +194,7 @@ class Monitor {
 
   history() {
     this.find("history").hidden = !this.range || Boolean(this.player);
-    if (!this.range) return;
-    const [first, last] = this.stepsOf(this.range);
-    this.find("history-range").textContent = say("steps-n", { first, last });
-    const told = [this.records === null ? "" : say("records-n", { n: this.records }), this.newer ? say("newer-n", { n: this.newer }) : ""];
-    this.find("history-records").textContent = told.filter(Boolean).join(" · ");
+    if (this.range) this.past?.tell(this);
   }
 
   // --- Played back -------------------------------------------------------------------------------------------
@@ -217,6 +202,7 @@ class Monitor {
   async play() {
     if (this.player || !this.total) return;
     this.player = { series: this.series };
+    if (this.records === 0) this.range = null;
     const [start, end] = this.range ? this.stepsOf(this.range) : [];
     const { Player } = await import("./playback.js");
     this.player = new Player(this, this.find("player"), { start, end });

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -188,6 +189,31 @@ def test_looking_at_the_past_pauses_the_present_and_says_how_much_it_is(page: Pa
     assert slider.get_attribute("aria-valuemax") == before
     page.get_by_role("button", name="Live", exact=True).click()
     expect(slider).to_have_attribute("aria-valuemax", "110")
+    expect(history).to_be_hidden()
+
+
+def test_a_span_of_one_step_or_none_shows_what_is_there_and_the_way_back(page: Page, tmp_path: Path) -> None:
+    run = world.run("completed", root=tmp_path, steps=5, target=5, spacing_s=0.1, age=timedelta(hours=1))
+    page.goto(f"/jobs/{run.job.pk}/")
+    page.wait_for_selector("metric-chart canvas")
+    history, read = page.locator("[data-history]"), page.locator("metric-chart[name='train/loss'] .chart-read")
+    slider = page.get_by_role("slider", name="train/loss")
+    brush(page, 0.2, 0.3)
+    expect(history).to_contain_text("Step 2 1 records")
+    expect(read).to_contain_text("Step 2")
+    page.get_by_role("button", name="Whole run").click()
+    brush(page, 0.3, 0.45)
+    expect(history).to_contain_text("Between steps 2 and 3 Nothing was logged here. A double click leads back.")
+    expect(read).to_have_text("")
+    slider.focus()
+    page.keyboard.press("Home")
+    expect(slider).to_have_attribute("aria-valuetext", re.compile("Nothing was logged here"))
+    # What is played back is the run then, not what is not there.
+    page.get_by_role("button", name="Play back").click()
+    expect(page.locator("#playback-position")).to_contain_text("of 5")
+    page.get_by_role("button", name="Whole run").click()
+    brush(page, 0.3, 0.45)
+    page.locator("metric-chart .u-over").first.dblclick()
     expect(history).to_be_hidden()
 
 

@@ -64,6 +64,16 @@ def test_many_cuts_change_nothing(cuts: list[int]) -> None:
     assert read(FILE, cuts) == read(FILE, [])
 
 
+@given(st.binary(max_size=400) | st.just(FILE), st.integers(1, 5))
+@settings(max_examples=150, deadline=None)
+def test_to_stop_after_some_lines_and_go_on_changes_nothing(data: bytes, most: int) -> None:
+    offset, steps, bad = 0, list[lines.Step](), list[lines.Bad]()
+    while (found := lines.parse(data[offset:], offset, most=most)).consumed:
+        assert len(found.lines) <= most
+        steps, bad, offset = steps + found.lines, bad + found.bad, offset + found.consumed
+    assert (steps, bad, offset) == read(data, [])
+
+
 @given(st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=8))
 @settings(max_examples=150, deadline=None)
 def test_any_bytes_are_survived(data: bytes, cuts: list[int]) -> None:

@@ -44,6 +44,18 @@ def test_rows_are_packed_at_256_and_merged_at_4096(run: Run) -> None:
     assert_store_is_whole(run)
 
 
+def test_a_long_file_goes_into_large_chunks_at_once(run: Run) -> None:
+    metrics = {f"{name}{'x' * 190}": 1.5 for name in "abcdefgh"}
+    append(run.attempt(), *[line(step, **metrics) for step in range(9000)])
+    with CaptureQueriesContext(connection) as queries:
+        run.sync()
+    sizes = MetricChunk.objects.order_by("first").values_list("tier", "count")
+    assert list(sizes) == [(1, 4096)] * 2 + [(0, 256)] * 3
+    assert MetricRow.objects.count() == 40
+    assert not [query for query in queries if "DELETE FROM monitoring_metricchunk" in query["sql"]]
+    assert_store_is_whole(run)
+
+
 BATCHES = st.lists(
     st.tuples(st.integers(0, 9000), st.integers(1, 700), st.sampled_from([1, 1, 1, 7, 1000])), min_size=1, max_size=7
 )

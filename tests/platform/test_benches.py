@@ -9,15 +9,12 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connection
 
 from platform_site.benches.figures import Figures, percentile, spread
 from platform_site.management.commands.bench import BENCHES
 from tests.ssh import sshd
 
-pytestmark = pytest.mark.skipif(
-    connection.vendor != "sqlite", reason="a bench has a database of its own, whichever the tests are on"
-)
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(400)]
 
 
 def bench(*args: str, data: Path) -> subprocess.CompletedProcess[str]:

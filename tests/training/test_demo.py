@@ -28,6 +28,8 @@ def platform(tmp_path: Path) -> Iterator[TrainingPlatform]:
 def test_the_demo_is_followed_left_and_followed_again(platform: TrainingPlatform) -> None:
     argv = [sys.executable, CHECKOUT / "manage.py", *DEMO]
     said = ""
+    # What a shell began in its background ignores this signal, and so would all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(argv, env=platform.env, stdout=subprocess.PIPE, text=True) as followed:
         assert followed.stdout is not None
         while "baseline  " not in said and (line := followed.stdout.readline()):
