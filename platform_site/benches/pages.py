@@ -129,7 +129,7 @@ def _patterns() -> Iterator[URLPattern]:
     """Of the pages: what stands at the root, without the API and the admin."""
     for found in get_resolver().url_patterns:
         if isinstance(found, URLResolver) and not str(found.pattern):
-            yield from found.url_patterns
+            yield from (page for page in found.url_patterns if isinstance(page, URLPattern))
 
 
 def _timed(port: int, address: str, cookie: str, times: int) -> list[float]:
