@@ -5,15 +5,15 @@ from typing import Final
 from environments.models import Host
 from platform_site.common.live import push_on_commit
 from platform_site.common.messages import send
-from platform_site.common.queues import HOST_CHECKS
+from platform_site.common.queues import AWAY_HOSTS, HOST_CHECKS
 
 MAX_AGE_MS: Final = 240_000
 
 
-def send_comparison(host_id: int) -> None:
+def send_comparison(host_id: int, *, is_away: bool = False) -> None:
     """Have the host checked, and its training environment compared with what the platform needs. To be called after
-    commit."""
-    send("compare_environment", HOST_CHECKS, host_id, max_age_ms=MAX_AGE_MS)
+    commit. `is_away`: it did not answer when it was asked last, and no check of another shall wait for it."""
+    send("compare_environment", AWAY_HOSTS if is_away else HOST_CHECKS, host_id, max_age_ms=MAX_AGE_MS)
 
 
 def announce(host: Host) -> None:

@@ -3,11 +3,18 @@
 from typing import Final
 from uuid import UUID
 
-from platform_site.common.messages import send
-from platform_site.common.queues import CONTROL, IDLE_HOSTS, MAINTENANCE, REMOTE
+from environments.models import Host
+from platform_site.common.messages import send, send_once
+from platform_site.common.queues import AWAY_HOSTS, CONTROL, IDLE_HOSTS, MAINTENANCE, REMOTE
 
 TICK_MAX_AGE_MS: Final = 5_000
 """A tick that waited longer says nothing that the next one does not."""
+
+LOOK_MAX_AGE_MS: Final = 30_000
+"""A look keeps its place in a queue that silent hosts have made long: no other is sent meanwhile."""
+
+PATIENT_MAX_AGE_MS: Final = 300_000
+"""The same where most of a queue may keep silent."""
 
 MAINTENANCE_MAX_AGE_MS: Final = 60_000
 
@@ -30,13 +37,20 @@ def send_maintenance() -> None:
     send("maintain", MAINTENANCE, max_age_ms=MAINTENANCE_MAX_AGE_MS)
 
 
-def send_observe(host_id: int, *, remote: bool = False) -> None:
-    send("observe_host", REMOTE if remote else CONTROL, host_id, max_age_ms=TICK_MAX_AGE_MS)
+def send_observe(host: Host) -> None:
+    """At a host with live attempts, unless a look at it waits already."""
+    if host.is_local:
+        queue, max_age_ms = CONTROL, LOOK_MAX_AGE_MS
+    elif host.unreachable_since is None:
+        queue, max_age_ms = REMOTE, LOOK_MAX_AGE_MS
+    else:
+        queue, max_age_ms = AWAY_HOSTS, PATIENT_MAX_AGE_MS
+    send_once("observe_host", queue, host.pk, max_age_ms=max_age_ms)
 
 
-def send_idle_look(host_id: int) -> None:
-    """At a host that nothing runs on."""
-    send("observe_host", IDLE_HOSTS, host_id, max_age_ms=TICK_MAX_AGE_MS)
+def send_idle_look(host: Host) -> None:
+    """At a host that nothing runs on, unless one waits already."""
+    send_once("observe_host", IDLE_HOSTS, host.pk, max_age_ms=PATIENT_MAX_AGE_MS)
 
 
 def send_observe_stages(stage_ids: list[str], *, remote: bool = False) -> None:

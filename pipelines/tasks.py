@@ -95,20 +95,21 @@ def learn_from_run(stream_id: str) -> None:
 
 @released_connections()
 def tick() -> None:
-    """What the scheduler does each second: send a look at each host with live attempts and at others that are due, a
-    dispatch if due, and on what a worker that died left of a back-test.
+    """What the scheduler does each second: send a look at each host with live attempts and at others that are due,
+    where nobody looks just now and none waits to; a dispatch if due, and on what a worker that died left of a
+    back-test.
 
     Also to hosts that are disabled: that keeps new work away, and must not keep what runs there from ending; and to
     those that did not answer, since nothing is sent there until they do.
     """
     clock.look()
     live = Attempt.objects.filter(outcome="", stage__status__in=STAGE_ACTIVE, host__isnull=False)
-    busy = dict(live.order_by().values_list("host_id", "host__kind").distinct())
-    for host_id, kind in busy.items():
-        send_observe(host_id, remote=kind != Host.Kind.LOCAL)
-    for host in Host.objects.filter(ready()).exclude(pk__in=busy).defer("facts", "environment", "gpus"):
-        if is_due(host):
-            send_idle_look(host.pk)
+    busy = set(live.order_by().values_list("host_id", flat=True).distinct())
+    for host in Host.objects.filter(ready()).defer("facts", "environment", "gpus"):
+        if host.pk in busy:
+            send_observe(host)
+        elif is_due(host):
+            send_idle_look(host)
     if Attempt.objects.filter(outcome="", stage__status=StageStatus.QUEUED).exists():
         send_dispatch()
     backtests.send_abandoned()
@@ -120,7 +121,7 @@ def maintenance_tick(*, at_start: bool = False) -> None:
     """What the scheduler does each few minutes, for the first time soon after it began."""
     send_maintenance()
     for host in due(at_start=at_start):
-        send_comparison(host.pk)
+        send_comparison(host.pk, is_away=host.unreachable_since is not None)
 
 
 def nudge(stage_ids: list[str], *, remote: bool = False) -> None:

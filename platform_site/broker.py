@@ -16,13 +16,15 @@ from dramatiq.message import Message
 from redis.exceptions import RedisError
 
 from .common import clock
-from .common.messages import connect
+from .common.messages import MARK, connect
 from .common.workers import BEAT_S, WorkerInfo, beat, leave
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_MS: Final = 10_000
 """A worker silent for so long is dead; what it held goes back to its queue."""
+DEAD_MS: Final = 300_000
+"""How long a message that was dropped is kept: nobody reads it, the next tick sends another."""
 WAKE: Final = "wake"
 LISTEN_S: Final = 5.0
 
@@ -42,6 +44,7 @@ class Broker(RedisBroker):
             # Maintenance is what gives a dead worker's messages back: at every command, as it costs microseconds.
             maintenance_chance=1_000_000,
             heartbeat_timeout=HEARTBEAT_MS,
+            dead_message_ttl=DEAD_MS,
         )
         self._url = url
         self._bells: dict[str, threading.Event] = {}
@@ -120,6 +123,19 @@ class Consumer(_RedisConsumer):
     def nack(self, message: dramatiq.MessageProxy) -> None:
         super().nack(message)
         self._bell.set()
+
+
+class Marks(dramatiq.Middleware):
+    """Takes away what says that a message waits, once a worker begins with it. Stands behind `AgeLimit`: the mark of
+    one that was dropped has expired, and what is there belongs to the next."""
+
+    def before_process_message(self, broker: dramatiq.Broker, message: dramatiq.MessageProxy) -> None:
+        mark = message.options.get(MARK)
+        if mark and isinstance(broker, Broker):
+            try:
+                broker.client.delete(mark)
+            except RedisError:
+                pass  # the key expires by itself
 
 
 class WorkerRegistry(dramatiq.Middleware):

@@ -287,7 +287,8 @@ if DATABASE_URL:
         # No prepared statements, though planning is half of what a short stage costs here: a plan made while the
         # tables were small was kept while 10,000 stages came in, and a tick took minutes.
         **postgresql.get("OPTIONS", {}),
-        "pool": {"min_size": 1, "max_size": 8, "timeout": 8, "max_idle": 120},
+        # As many as a worker has threads: one that waits for a silent host holds its connection meanwhile.
+        "pool": {"min_size": 1, "max_size": 40, "timeout": 8, "max_idle": 120},
     }
     DATABASES: dict[str, dict[str, Any]] = {"default": postgresql}
 else:
@@ -316,6 +317,7 @@ DRAMATIQ_BROKER = {
     "OPTIONS": {"url": REDIS_URL},
     "MIDDLEWARE": [
         "dramatiq.middleware.AgeLimit",
+        "platform_site.broker.Marks",
         "dramatiq.middleware.TimeLimit",
         "dramatiq.middleware.ShutdownNotifications",
         "dramatiq.middleware.Retries",
@@ -356,6 +358,7 @@ LOGGING = {
         "axes": {"handlers": [], "level": "WARNING", "propagate": True},
         "watchfiles": {"handlers": [], "level": "WARNING", "propagate": True},
         "httpx": {"handlers": [], "level": "WARNING", "propagate": True},
-        "paramiko": {"handlers": [], "level": "WARNING", "propagate": True},
+        # What it logs, with a traceback each time, the SSH transport says itself, with the host's name.
+        "paramiko": {"handlers": [], "level": "CRITICAL", "propagate": True},
     },
 }

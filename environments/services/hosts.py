@@ -140,7 +140,8 @@ def begin_check(host: Host) -> None:
     idle = Q(checking_since=None) | Q(checking_since__lt=again) | Q(checking_since__gt=clock.out_of_reach(CHECK_TERM))
     with transaction.atomic():
         if Host.objects.filter(idle, pk=host.pk).update(checking_since=now):
-            transaction.on_commit(partial(send_comparison, host.pk), robust=True)
+            is_away = host.unreachable_since is not None
+            transaction.on_commit(partial(send_comparison, host.pk, is_away=is_away), robust=True)
             announce(host)
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -20,25 +21,30 @@ logger = logging.getLogger(__name__)
 MAX_BACKOFF: Final = timedelta(seconds=60)
 SEEN_EVERY_S: Final = 20.0
 _LONGEST: Final = 500
+ASKED: Final = ("address", "port", "user", "host_key", "secret")
+"""Who is asked, and with what. A verdict is about these: who changed them meanwhile waits for another."""
 
 
-def lost(host: Host, error: Unreachable) -> None:
-    """It did not answer, or does not let us in."""
+def lost(host: Host, error: Unreachable) -> bool:
+    """It did not answer, or does not let us in. False where it was changed while it was asked: nothing is kept then."""
     logger.warning("Host %s does not answer: %s", host.name, error)
     now = timezone.now()
     wait = min(MAX_BACKOFF, timedelta(seconds=2.0 ** min(host.failures, 10)))
     host.unreachable_since = host.unreachable_since or now
     host.failures += 1
     with transaction.atomic():
-        Host.objects.filter(pk=host.pk).update(
+        kept = _as_asked(host).update(
             unreachable_since=host.unreachable_since,
             failures=host.failures,
             retry_at=now + wait,
             last_error=str(error)[:_LONGEST],
             last_error_at=now,
         )
+        if not kept:
+            return False
         notices.is_away(host, host.unreachable_since, str(error)[:_LONGEST])
         announce(host)
+    return True
 
 
 def noticed(host: Host, error: Unreachable) -> None:
@@ -60,9 +66,11 @@ def found(host: Host) -> bool:
     if host.unreachable_since is None and not host.failures:
         _seen(host)
         return False
+    now = timezone.now()
+    if not _as_asked(host).update(unreachable_since=None, retry_at=None, failures=0, seen_at=now):
+        return False
     logger.info("Host %s answers again", host.name)
-    host.unreachable_since, host.failures, host.seen_at = None, 0, timezone.now()
-    Host.objects.filter(pk=host.pk).update(unreachable_since=None, retry_at=None, failures=0, seen_at=host.seen_at)
+    host.unreachable_since, host.failures, host.seen_at = None, 0, now
     announce(host)
     return True
 
@@ -71,7 +79,7 @@ def answered(host: Host) -> None:
     """It answered somebody who is not the observer. Where runs were given up while it was silent, the observer ends
     what lives on of them first, at its next look: nothing new may be sent there before."""
     if host.attempts.filter(end_owed=True).exists():
-        Host.objects.filter(pk=host.pk).update(retry_at=None)
+        _as_asked(host).update(retry_at=None)
     else:
         found(host)
 
@@ -89,7 +97,7 @@ def _seen(host: Host) -> None:
     """Keep when it answered last, now and then: some hosts are looked at each second."""
     if not host.is_local and _age_s(host.seen_at) >= min(SEEN_EVERY_S, settings.HOST_CHECK_S or SEEN_EVERY_S):
         host.seen_at = timezone.now()
-        Host.objects.filter(pk=host.pk).update(seen_at=host.seen_at)
+        _as_asked(host).update(seen_at=host.seen_at)
 
 
 def _age_s(moment: datetime | None) -> float:
@@ -98,5 +106,9 @@ def _age_s(moment: datetime | None) -> float:
 
 def failed(host: Host, message: str) -> None:
     """It answered, and could not do what was asked."""
-    Host.objects.filter(pk=host.pk).update(last_error=message[:_LONGEST], last_error_at=timezone.now())
-    announce(host)
+    if _as_asked(host).update(last_error=message[:_LONGEST], last_error_at=timezone.now()):
+        announce(host)
+
+
+def _as_asked(host: Host) -> QuerySet[Host]:
+    return Host.objects.filter(pk=host.pk, **{name: getattr(host, name) for name in ASKED})

@@ -3,7 +3,6 @@ key is the one that was enrolled."""
 
 import base64
 import hashlib
-import logging
 import socket
 import threading
 import time
@@ -22,10 +21,6 @@ from platform_site.common.errors import PlatformError
 from .channel import Channel, Lost, Silent
 from .errors import KeyChanged, Unreachable, no_connection
 from .secrets import Secret
-
-logger = logging.getLogger(__name__)
-# What it logs at this level we tell ourselves, with the host's name.
-logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 CONNECT_S: Final = 5.0
 HANDSHAKE_S: Final = 10.0

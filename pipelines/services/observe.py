@@ -129,8 +129,7 @@ def _observe_runners(host: Host, attempts: list[Attempt]) -> bool:
     try:
         probes = transport.probe([attempt.folder for attempt in attempts])
     except Unreachable as error:
-        reach.lost(host, error)
-        return silent.look(host, attempts)
+        return reach.lost(host, error) and silent.look(host, attempts)
     try:
         # First of all: what was given up must not meet what comes after it.
         silent.answers_again(host, attempts, transport)

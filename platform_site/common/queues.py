@@ -10,7 +10,9 @@ MAINTENANCE: Final = "maintenance"
 CONTROL: Final = "control"
 """The platform's own ticks. No stage ever waits here."""
 REMOTE: Final = "remote"
-"""The same for hosts that are reached over a network: one that keeps silent holds up no other tick."""
+"""The same for hosts that are reached over a network, and answered when they were asked last."""
+AWAY_HOSTS: Final = "away-hosts"
+"""The same for those that did not: each holds a thread until it is given up, and only others of them wait for it."""
 IDLE_HOSTS: Final = "idle-hosts"
 """Looks at hosts that nothing runs on: however many of them keep silent, those with runs wait for none."""
 HOST_CHECKS: Final = "host-checks"
@@ -23,4 +25,6 @@ OUTSIDE: Final = "outside"
 
 PRIORITY: Final[dict[str, int]] = {TRAINING: 10, EVALUATION: 7, PREPROCESSING: 6, DEFAULT: 5, MAINTENANCE: 3}
 STAGE_QUEUES: Final = tuple(PRIORITY)
-ALL_QUEUES: Final = (*STAGE_QUEUES, CONTROL, REMOTE, IDLE_HOSTS, HOST_CHECKS, NOTIFICATIONS, OUTSIDE)
+ALL_QUEUES: Final = (
+    *STAGE_QUEUES, CONTROL, REMOTE, AWAY_HOSTS, IDLE_HOSTS, HOST_CHECKS, NOTIFICATIONS, OUTSIDE
+)  # fmt: skip

@@ -259,25 +259,6 @@ def test_the_same_steps_on_pages(client: Client, server: sshd.Sshd, account: ssh
     assert "Set up" in told
 
 
-@pytest.fixture
-def silence(request: pytest.FixtureRequest) -> Iterator[int]:
-    """The port of one that accepts connections and says nothing, or nothing but what is given as its parameter."""
-    accepted: list[socket.socket] = []
-
-    def accept() -> None:
-        with suppress(OSError):
-            while True:
-                accepted.append(listener.accept()[0])
-                accepted[-1].sendall(getattr(request, "param", b""))
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=accept, daemon=True).start()
-        yield listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)
-    for one in accepted:
-        one.close()
-
-
 @pytest.mark.parametrize(
     ("kind", "silence"),
     [(Host.Kind.SSH, b""), (Host.Kind.SSH, b"SSH-2.0-OpenSSH_9.9\r\n"), (Host.Kind.RAY, b"")],

@@ -12,8 +12,8 @@ from django_dramatiq.middleware import DbConnectionsMiddleware
 from dramatiq.middleware import AgeLimit, Retries
 
 from platform_site import valkey
-from platform_site.broker import Broker, WorkerRegistry
-from platform_site.common.messages import connect, send
+from platform_site.broker import DEAD_MS, Broker, Marks, WorkerRegistry
+from platform_site.common.messages import connect, send, send_once
 from platform_site.common.workers import live_workers
 from tests.harness import wait_until
 
@@ -23,7 +23,8 @@ def broker(valkey_server: valkey.Server) -> Iterator[Broker]:
     """A broker of our own kind, without the platform's actors; the platform's is back afterwards."""
     before = dramatiq.get_broker()
     broker = Broker(
-        url=settings.REDIS_URL, middleware=[AgeLimit(), Retries(), DbConnectionsMiddleware(), WorkerRegistry()]
+        url=settings.REDIS_URL,
+        middleware=[AgeLimit(), Marks(), Retries(), DbConnectionsMiddleware(), WorkerRegistry()],
     )
     dramatiq.set_broker(broker)
     yield broker
@@ -131,6 +132,61 @@ def test_a_message_that_waited_too_long_is_dropped(broker: Broker, working: Call
     wait_until(lambda: seen, 5)
     time.sleep(0.2)
     assert seen == ["fresh"]
+
+
+def test_what_waits_already_is_not_sent_again(broker: Broker, working: Callable[..., dramatiq.Worker]) -> None:
+    begun, leave = threading.Semaphore(0), threading.Event()
+
+    @dramatiq.actor(queue_name="control", max_retries=0)
+    def hold(number: int) -> None:
+        begun.release()
+        leave.wait(10)
+
+    def again(number: int = 1, queue: str = "control") -> bool:
+        return send_once("hold", queue, number, max_age_ms=30_000)
+
+    try:
+        assert [again(), again(), again(2), again(queue="remote"), again()] == [True, False, True, True, False]
+        with connect() as redis:
+            assert redis.llen("anneal:control") == 2
+            working("control")
+            assert begun.acquire(timeout=5)
+            assert begun.acquire(timeout=5)
+            assert [again(), again()] == [True, False], "a worker has begun with it: the next may wait"
+            redis.pexpire("anneal:waits:control:hold:1", 3_600_000)
+            assert again(), "the clock was set back: no mark is that young"
+            redis.flushall()
+            assert again(), "Redis forgot it"
+    finally:
+        leave.set()
+
+
+def test_what_was_lost_or_dropped_is_sent_again(broker: Broker, working: Callable[..., dramatiq.Worker]) -> None:
+    seen: list[int] = []
+
+    @dramatiq.actor(queue_name="control", max_retries=0)
+    def note(number: int) -> None:
+        seen.append(number)
+
+    assert send_once("note", "control", 1, max_age_ms=100)
+    time.sleep(0.2)
+    assert send_once("note", "control", 1, max_age_ms=5000)
+    assert send_once("note", "control", 2, max_age_ms=5000)
+    working("control", threads=1)
+    wait_until(lambda: 2 in seen, 5)
+    assert seen == [1, 2]
+
+
+def test_what_was_dropped_is_forgotten_soon(broker: Broker, working: Callable[..., dramatiq.Worker]) -> None:
+    @dramatiq.actor(queue_name="control", max_retries=0)
+    def nothing() -> None: ...
+
+    send("nothing", "control", max_age_ms=1)
+    time.sleep(0.1)
+    working("control")
+    with connect() as redis:
+        wait_until(lambda: redis.zcard("anneal:control.XQ") == 1, 5)
+        assert broker.dead_message_ttl == DEAD_MS < 600_000
 
 
 @pytest.mark.django_db(transaction=True)

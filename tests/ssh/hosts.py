@@ -1,6 +1,9 @@
 """An SSH host that is this machine, as seen by another user."""
 
+import socket
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -69,3 +72,22 @@ def make_host(db: None, server: sshd.Sshd, account: sshd.Account) -> Iterator[Ma
     yield make
     for host in made:
         connection.forget(host.pk)
+
+
+@pytest.fixture
+def silence(request: pytest.FixtureRequest) -> Iterator[int]:
+    """The port of one that accepts connections and says nothing, or nothing but what is given as its parameter."""
+    accepted: list[socket.socket] = []
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                accepted.append(listener.accept()[0])
+                accepted[-1].sendall(getattr(request, "param", b""))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+    for one in accepted:
+        one.close()

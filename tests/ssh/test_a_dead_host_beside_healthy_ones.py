@@ -3,11 +3,13 @@
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from environments.models import Host
 from environments.transports import for_host
@@ -18,7 +20,7 @@ from pipelines.services.observe import observe_host
 from pipelines.states import StageStatus
 from pipelines.tasks import tick
 from platform_site.common.messages import connect
-from platform_site.common.queues import CONTROL, REMOTE
+from platform_site.common.queues import AWAY_HOSTS, CONTROL, REMOTE
 from tests.harness import wait_until
 from tests.pipelines import builders
 from tests.pipelines.conftest import Hands, machine
@@ -118,14 +120,24 @@ def test_it_is_asked_again_after_a_pause_and_not_at_each_tick(runs: dict[str, Ru
 
 
 def test_it_waits_on_threads_of_its_own(runs: dict[str, Run], proxy: sshd.Proxy) -> None:
-    """One message a host and tick, on the queue of hosts over a network: this machine's queue never sees them."""
+    """One message a host, however many ticks; those that answered last wait for none that did not."""
+
+    def waiting() -> dict[str, int]:
+        with connect() as redis:
+            return {name: redis.llen(f"anneal:{name}") for name in (CONTROL, REMOTE, AWAY_HOSTS)}
+
     proxy.refuse()
     runs["dead"].hands.look()
+    dead = Host.objects.filter(name="dead")
+    dead.update(retry_at=timezone.now() + timedelta(seconds=50))
     with connect() as redis:
-        before = {name: redis.llen(f"anneal:{name}") for name in (CONTROL, REMOTE)}
+        redis.flushall()
+    tick()
+    assert waiting() == {CONTROL: 1, REMOTE: 1, AWAY_HOSTS: 0}, "not before its pause is over"
+    dead.update(retry_at=None)
+    for _tick in range(3):
         tick()
-        after = {name: redis.llen(f"anneal:{name}") for name in (CONTROL, REMOTE)}
-    assert {name: after[name] - before[name] for name in after} == {CONTROL: 1, REMOTE: 2}
+    assert waiting() == {CONTROL: 1, REMOTE: 1, AWAY_HOSTS: 1}
 
 
 def test_runs_without_a_host_of_their_own_are_placed_on_those_that_answer(

@@ -34,12 +34,11 @@ def idle(make_host: MakeHost, account: sshd.Account, proxy: sshd.Proxy, tmp_path
 
 
 def looks() -> dict[str, int]:
-    """What one tick sends, by queue."""
-    queues = (CONTROL, REMOTE, IDLE_HOSTS)
+    """What one tick sends, by queue, where nothing waits yet."""
     with connect() as redis:
-        before = {name: redis.llen(f"anneal:{name}") for name in queues}
+        redis.flushall()
         tick()
-        return {name: redis.llen(f"anneal:{name}") - before[name] for name in queues}
+        return {name: redis.llen(f"anneal:{name}") for name in (CONTROL, REMOTE, IDLE_HOSTS)}
 
 
 def test_one_that_died_is_found_out_and_the_next_run_goes_elsewhere(
@@ -78,6 +77,14 @@ def test_it_holds_no_thread_of_those_who_look_at_runs(idle: Host) -> None:
     assert looks() == {CONTROL: 0, REMOTE: 0, IDLE_HOSTS: 1}
     Host.objects.update(retry_at=timezone.now() + timedelta(seconds=30))
     assert looks() == {CONTROL: 0, REMOTE: 0, IDLE_HOSTS: 0}, "not before its pause is over"
+
+
+def test_while_a_look_waits_no_other_is_sent(idle: Host) -> None:
+    assert looks()[IDLE_HOSTS] == 1
+    for _tick in range(3):
+        tick()
+    with connect() as redis:
+        assert redis.llen(f"anneal:{IDLE_HOSTS}") == 1
 
 
 def test_one_that_is_looked_at_is_not_asked_for_again(idle: Host) -> None:

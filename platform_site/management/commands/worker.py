@@ -13,6 +13,7 @@ from django.utils.module_loading import autodiscover_modules
 from platform_site.broker import Broker
 from platform_site.common.queues import (
     ALL_QUEUES,
+    AWAY_HOSTS,
     CONTROL,
     HOST_CHECKS,
     IDLE_HOSTS,
@@ -25,9 +26,10 @@ from platform_site.loops import far_watcher, scheduler, watcher
 
 STAGE_THREADS = 4
 CONTROL_THREADS = 2
-REMOTE_THREADS = 4
-IDLE_HOST_THREADS = 2
-HOST_CHECK_THREADS = 4
+REMOTE_THREADS = 8
+AWAY_HOST_THREADS = 4
+IDLE_HOST_THREADS = 4
+HOST_CHECK_THREADS = 8
 NOTIFICATION_THREADS = 1
 OUTSIDE_THREADS = 2
 POLL_MS = 1000
@@ -64,6 +66,7 @@ class Command(BaseCommand):
             for served, threads in (
                 (queues & {CONTROL}, CONTROL_THREADS),
                 (queues & {REMOTE}, REMOTE_THREADS),
+                (queues & {AWAY_HOSTS}, AWAY_HOST_THREADS),
                 (queues & {IDLE_HOSTS}, IDLE_HOST_THREADS),
                 (queues & {HOST_CHECKS}, HOST_CHECK_THREADS),
                 (queues & {NOTIFICATIONS}, NOTIFICATION_THREADS),
