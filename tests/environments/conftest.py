@@ -9,9 +9,9 @@ import pytest
 
 from environments.models import Host
 from tests.pipelines import builders
-from tests.ssh.hosts import account, make_host, proxy, server
+from tests.ssh.hosts import account, make_host, proxy, server, silence
 
-__all__ = ["account", "machine", "make_host", "proxy", "server"]
+__all__ = ["account", "machine", "make_host", "proxy", "server", "silence"]
 
 
 @pytest.fixture(params=["local", pytest.param("ssh", marks=pytest.mark.ssh)])

@@ -1,12 +1,9 @@
 """Hosts over the API and in the admin: what goes in, and that nothing secret comes out."""
 
 import json
-import socket
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 

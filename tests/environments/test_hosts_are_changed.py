@@ -1,5 +1,7 @@
 """What a change of a host does to what was found there, and what becomes of two who change it at once."""
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,21 +14,25 @@ from environments import training
 from environments.drift import drift
 from environments.models import Host
 from environments.services import hosts as services
+from environments.services import reach
 from environments.services.drift import due, needed
+from environments.transports import Unreachable
 from environments.transports.secrets import Secret
 from pipelines.services import setup_host
+from platform_site.common.db import released_connections
 from platform_site.common.errors import Conflict, Unavailable
 from platform_site.common.models import AuditEvent
 from tests import people
 from tests.pipelines import builders
 from tests.pipelines.conftest import asked
-from tests.ssh.hosts import MakeHost, account, make_host, server
+from tests.ssh.hosts import MakeHost, account, make_host, server, silence
 
-__all__ = ["account", "asked", "make_host", "server"]
+__all__ = ["account", "asked", "make_host", "server", "silence"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 READY = {"torch": "2.13.0", "verl": "0.9.1"}
+SAID = "nobody is there"
 PLACE = {"address": "gpu-1.example.org", "user": "trainer", "root": "/home/trainer/anneal"}
 
 
@@ -143,6 +149,60 @@ def test_a_check_that_fails_is_over(far: Host) -> None:
     far.refresh_from_db()
     assert far.checking_since is None
     assert far.unreachable_since is not None
+
+
+@pytest.mark.parametrize(
+    "changed", [{"port": 2222}, {"user": "somebody"}, {"password": "another"}, {"address": "gpu-2.example.org"}]
+)
+@pytest.mark.parametrize(
+    "tell",
+    [lambda host: reach.lost(host, Unreachable(SAID)), lambda host: reach.failed(host, SAID)],
+    ids=["lost", "failed"],
+)
+def test_a_verdict_about_what_it_was_is_none_about_what_it_is(
+    far: Host, changed: dict[str, Any], tell: Callable[[Host], object]
+) -> None:
+    asked_before = Host.objects.get()
+    services.update(people.charlie(), Host.objects.get(), changed)
+    tell(asked_before)
+    far.refresh_from_db()
+    assert (far.unreachable_since, far.failures, far.retry_at, far.last_error) == (None, 0, None, "")
+    tell(far)
+    far.refresh_from_db()
+    assert far.last_error == SAID
+
+
+def test_nor_is_an_answer_of_what_it_was(far: Host) -> None:
+    Host.objects.update(unreachable_since=timezone.now(), failures=3)
+    asked_before = Host.objects.get()
+    services.update(people.charlie(), Host.objects.get(), {"port": 2222})
+    assert not reach.found(asked_before)
+    far.refresh_from_db()
+    assert far.unreachable_since is not None
+    assert reach.found(far)
+    far.refresh_from_db()
+    assert far.unreachable_since is None
+
+
+def test_a_cluster_at_another_address_is_not_away_for_what_the_old_one_said(db: None) -> None:
+    fields = {"address": "http://127.0.0.1:9", "root": "/mnt/shared", "python": "/usr/bin/python3"}
+    asked_before = builders.host("lab", kind=Host.Kind.RAY, facts_at=timezone.now(), **fields)
+    services.update(people.charlie(), Host.objects.get(), {"address": "http://127.0.0.1:10"})
+    assert not reach.lost(asked_before, Unreachable(SAID))
+    assert Host.objects.get().unreachable_since is None
+
+
+@pytest.mark.parametrize("silence", [b"SSH-2.0-OpenSSH_9.9\r\n"], indirect=True)
+def test_a_check_of_the_old_port_that_ends_after_the_change_says_nothing_of_the_new(far: Host, silence: int) -> None:
+    Host.objects.update(address="127.0.0.1", port=silence)
+    checks = threading.Thread(target=released_connections()(setup_host.look), args=(far.pk,))
+    checks.start()
+    time.sleep(1)
+    services.update(people.charlie(), Host.objects.get(), {"port": 2222})
+    assert checks.is_alive(), "it waits for the old port"
+    checks.join(30)
+    far.refresh_from_db()
+    assert (far.port, far.unreachable_since, far.last_error) == (2222, None, "")
 
 
 def test_the_second_of_two_who_change_it_at_once_is_told_what_changed(far: Host, client: Client) -> None:

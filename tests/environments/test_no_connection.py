@@ -1,11 +1,16 @@
 """Where there is no connection people are told what, where, and what to do; the system's numbers stay out of it."""
 
 import errno
+import socket
 import ssl
+import subprocess
+import sys
+import threading
 
 import httpx
 import paramiko
 import pytest
+from django.conf import settings
 
 from environments.transports import Unreachable
 from environments.transports.connection import greeted
@@ -57,6 +62,25 @@ def test_each_error_has_a_sentence_without_its_number(error: Exception, told: st
     assert told in said
     assert "Errno" not in said
     assert said.count("(") <= 1
+
+
+def test_what_a_library_logs_of_it_stands_in_no_log_of_the_web_process() -> None:
+    """Django sets its logs up twice there: what was told them in between is forgotten."""
+    asks = (
+        "import sys; from platform_site import asgi; from environments.transports.connection import greeted\n"
+        "try: greeted('127.0.0.1', int(sys.argv[1]), 'far')\n"
+        "except Exception as error: print(error)"
+    )
+
+    def hang_up() -> None:
+        listener.accept()[0].close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=hang_up, daemon=True).start()
+        argv = [sys.executable, "-c", asks, str(listener.getsockname()[1])]
+        done = subprocess.run(argv, cwd=settings.BASE_DIR, capture_output=True, text=True, timeout=60, check=True)
+    assert "far does not answer at 127.0.0.1" in done.stdout
+    assert done.stderr == ""
 
 
 def test_the_cause_counts_where_a_library_wraps_it() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from platform_site import environ
 from platform_site.environ import CHECKOUT, Environ, WrongValue
+from platform_site.management.commands.worker import STAGE_THREADS, THREADS
 from platform_site.up.state import State
 from tests.harness import free_port
 
@@ -23,6 +24,14 @@ def _manage(data: Path, *arguments: str, **env: str) -> subprocess.CompletedProc
         [sys.executable, CHECKOUT / "manage.py", *arguments],
         env={**plain, "ANNEAL_DATA_DIR": str(data), **env}, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
+
+
+def test_each_thread_of_a_worker_gets_a_connection_to_postgresql(tmp_path: Path) -> None:
+    asks = "from django.conf import settings; print(settings.DATABASES['default']['OPTIONS']['pool']['max_size'])"
+    done = _manage(tmp_path, "shell", "-c", asks, ANNEAL_DATABASE_URL="postgresql://u:p@127.0.0.1:9/d")
+    assert done.returncode == 0, done.stderr
+    loops = 3  # scheduler, watcher and far watcher
+    assert int(done.stdout.split()[-1]) >= sum(THREADS.values()) + STAGE_THREADS + loops
 
 
 @pytest.mark.parametrize(

@@ -20,18 +20,20 @@ from platform_site.common.queues import (
     NOTIFICATIONS,
     OUTSIDE,
     REMOTE,
-    STAGE_QUEUES,
 )
 from platform_site.loops import far_watcher, scheduler, watcher
 
 STAGE_THREADS = 4
-CONTROL_THREADS = 2
-REMOTE_THREADS = 8
-AWAY_HOST_THREADS = 4
-IDLE_HOST_THREADS = 4
-HOST_CHECK_THREADS = 8
-NOTIFICATION_THREADS = 1
-OUTSIDE_THREADS = 2
+THREADS = {
+    CONTROL: 2,
+    REMOTE: 8,
+    AWAY_HOSTS: 4,
+    IDLE_HOSTS: 4,
+    HOST_CHECKS: 8,
+    NOTIFICATIONS: 1,
+    OUTSIDE: 2,
+}
+"""Of each queue that has threads of its own."""
 POLL_MS = 1000
 """How long a consumer sleeps when nothing wakes it. Messages wake it at once."""
 STOP_MS = 20_000
@@ -64,14 +66,8 @@ class Command(BaseCommand):
         workers = [
             dramatiq.Worker(broker, queues=served, worker_threads=threads, worker_timeout=POLL_MS)
             for served, threads in (
-                (queues & {CONTROL}, CONTROL_THREADS),
-                (queues & {REMOTE}, REMOTE_THREADS),
-                (queues & {AWAY_HOSTS}, AWAY_HOST_THREADS),
-                (queues & {IDLE_HOSTS}, IDLE_HOST_THREADS),
-                (queues & {HOST_CHECKS}, HOST_CHECK_THREADS),
-                (queues & {NOTIFICATIONS}, NOTIFICATION_THREADS),
-                (queues & {OUTSIDE}, OUTSIDE_THREADS),
-                (queues & set(STAGE_QUEUES), options["threads"]),
+                *((queues & {queue}, threads) for queue, threads in THREADS.items()),
+                (queues - THREADS.keys(), options["threads"]),
             )
             if served
         ]
