@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from monitoring import selectors
 from monitoring.models import MetricChunk, MetricColumn, MetricRow
-from monitoring.store import storage, writing
+from monitoring.store import database, storage, writing
 from platform_site.benches.filled import fill
 
 from .conftest import Run
@@ -134,17 +135,21 @@ class Opened:
 
     def __init__(self, run: Run, name: str) -> None:
         self.rows = self.bytes = 0
-        with CaptureQueriesContext(connection) as queries:
+        asked: list[tuple[str, Any]] = []
+
+        def note(execute: Callable[..., Any], sql: str, parameters: Any, *rest: Any) -> Any:
+            asked.append((sql, parameters))
+            return execute(sql, parameters, *rest)
+
+        with connection.execute_wrapper(note):
             found = selectors.series(run.stream_id, [name], points=1500)
         assert len(found.points[name]) > 700
-        self.queries = len(queries)
-        for query in queries:
-            if "monitoring_metric" in query["sql"]:
-                with connection.cursor() as cursor:
-                    cursor.execute(query["sql"].replace("%", "%%"))
-                    for row in cursor.fetchall():
-                        self.rows += 1
-                        self.bytes += sum(len(value) for value in row if isinstance(value, bytes | memoryview))
+        self.queries = len(asked)
+        for sql, parameters in asked:
+            if "monitoring_metric" in sql:
+                for row in database.all_of(sql, parameters):
+                    self.rows += 1
+                    self.bytes += sum(len(value) for value in row if isinstance(value, bytes))
 
 
 def test_a_million_steps_of_100_metrics_open_as_a_thousand(make_run: Callable[[], Run]) -> None:
