@@ -181,8 +181,8 @@ def _sync_segment(segment: Segment, transport: Transport) -> _Read:
 
 
 def _most_of(portion: Portion) -> float:
-    """How many lines of it are taken: while more is to come, only as many as fill large chunks. To read the others
-    again costs less than to store them in small chunks that the next batch makes a large one of."""
+    """How many lines of it are taken: while more is to come, only as many as fill large chunks. To keep the others
+    for the next batch costs less than to store them in small chunks that it makes a large one of."""
     return (portion.more and portion.data.count(b"\n") // LARGE * LARGE) or math.inf
 
 
