@@ -216,7 +216,7 @@ def _commit(
             _put(segment, before, after)
             return 0, stream
         version = stream.version + 1
-        names, refused = lines.admit(steps, stream.names)
+        names, refused = lines.admit(steps, parsed.names, stream.names)
         bad_lines = sum(one.bad_lines for one in every) + len(parsed.bad)
         warnings = _with_warnings(stream.warnings, refused, parsed.dropped, bad_lines)
         written = writing.write(writing.shelf_of(segment), steps, version)

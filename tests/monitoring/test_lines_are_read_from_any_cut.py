@@ -127,8 +127,9 @@ def test_integers_beyond_every_database_become_floats() -> None:
 
 
 def test_names_beyond_the_cap_find_no_place() -> None:
-    steps = lines.merge(lines.parse(line(1, **{f"m{i:05}": i for i in range(10_000)})).lines)
-    names, refused = lines.admit(steps, ["loss"])
+    found = lines.parse(line(1, **{f"m{i:05}": i for i in range(10_000)}))
+    steps = lines.merge(found.lines)
+    names, refused = lines.admit(steps, found.names, ["loss"])
     assert len(names) == lines.MAX_NAMES
     assert "loss" in names
     assert refused == 10_001 - lines.MAX_NAMES
