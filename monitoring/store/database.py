@@ -1,7 +1,7 @@
 """The tables of the store in plain SQL: building these queries with the ORM took longer than running them.
 
-SQLite and PostgreSQL differ in how many rows are put in fastest, and in what a cursor is; all else is the same statement
-on both. Questions about several ranges are no OR: with one, SQLite reads the whole segment.
+SQLite and PostgreSQL differ in how many rows are put in fastest, and in what a cursor is; all else is the same
+statement on both. Questions about several ranges are no OR: with one, SQLite reads the whole segment.
 """
 
 from collections.abc import Iterable, Sequence
