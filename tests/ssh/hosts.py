@@ -31,6 +31,12 @@ def account(server: sshd.Sshd) -> sshd.Account:
     return server.account()
 
 
+@pytest.fixture(scope="session")
+def root_account(server: sshd.Sshd) -> sshd.Account:
+    """Its user may read what the tests wrote, as that of a host may read what its runs wrote."""
+    return server.account(as_root=True)
+
+
 @pytest.fixture
 def proxy(server: sshd.Sshd) -> Iterator[sshd.Proxy]:
     found = sshd.Proxy(server.port)

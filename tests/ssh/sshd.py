@@ -129,6 +129,7 @@ class Proxy:
         self._mute = threading.Event()
         self._refuse = threading.Event()
         self._limit: int | None = None
+        self._delay_s = 0.0
         self._lock = threading.Lock()
         self.connections = 0
         self.swallowed = 0
@@ -153,6 +154,10 @@ class Proxy:
     def cut_after(self, size: int) -> None:
         """Cut once the host has sent so many more bytes."""
         self._limit = size
+
+    def delay(self, seconds: float) -> None:
+        """Far away: so much later arrives what is sent, either way."""
+        self._delay_s = seconds
 
     def restore(self) -> None:
         self._mute.clear()
@@ -200,6 +205,7 @@ class Proxy:
                         if self._limit < 0:
                             self._limit = None
                             return
+                    time.sleep(self._delay_s)
                     (server if source is client else client).sendall(data)
         except (OSError, ValueError):
             return
