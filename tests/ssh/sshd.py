@@ -68,7 +68,7 @@ class Sshd:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         config = self.folder / "sshd_config"
         config.write_text(
-            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.folder}/host_key\nPidFile none\nUsePAM no\n"
+            f"Port {self.port}\n{self._addresses()}HostKey {self.folder}/host_key\nPidFile none\nUsePAM no\n"
             f"PermitRootLogin yes\nStrictModes no\nAuthorizedKeysFile {self.folder}/keys/%u\nMaxStartups 100\n"
         )
         self._process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stderr=subprocess.DEVNULL)
@@ -78,6 +78,10 @@ class Sshd:
                     return
             time.sleep(0.05)
         raise AssertionError("sshd does not listen")
+
+    def _addresses(self) -> str:
+        here = ["127.0.0.1", *(["::1"] if has_ipv6() else [])]
+        return "".join(f"ListenAddress {one}\n" for one in here)
 
     def stop(self) -> None:
         """The listener and the sessions, as a machine that goes down."""
@@ -220,6 +224,16 @@ def _close(*ends: socket.socket) -> None:
         except OSError:
             pass
         one.close()
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has a loopback of that kind: some containers have none."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 def free_port() -> int:

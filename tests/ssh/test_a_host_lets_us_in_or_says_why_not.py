@@ -31,6 +31,11 @@ def test_a_password_lets_us_in(make_host: MakeHost, account: sshd.Account) -> No
     assert works(make_host(secret=Secret(password=account.password).sealed()))
 
 
+@pytest.mark.skipif(not sshd.has_ipv6(), reason="this machine has no IPv6")
+def test_an_address_of_version_6_leads_there_too(make_host: MakeHost) -> None:
+    assert works(make_host(address="::1"))
+
+
 def test_without_a_root_it_is_a_folder_in_the_home_whose_name_has_a_space(
     make_host: MakeHost, account: sshd.Account
 ) -> None:
