@@ -11,6 +11,7 @@ from environments.transports.secrets import Secret
 from tests.pipelines import builders
 
 from . import sshd
+from .network import network
 
 PYTHON = "/usr/bin/python3"
 
@@ -19,6 +20,18 @@ PYTHON = "/usr/bin/python3"
 def server() -> Iterator[sshd.Sshd]:
     sshd.need()
     found = sshd.Sshd()
+    try:
+        found.start()
+        yield found
+    finally:
+        found.remove()
+
+
+@pytest.fixture(scope="session")
+def remote() -> Iterator[sshd.Sshd]:
+    """On a network of its own, where this machine gives one."""
+    sshd.need()
+    found = sshd.Sshd(network())
     try:
         found.start()
         yield found
@@ -56,7 +69,7 @@ def make_host(db: None, server: sshd.Sshd, account: sshd.Account) -> Iterator[Ma
         one = fields.pop("account", account)
         defaults = {
             "kind": Host.Kind.SSH,
-            "address": "127.0.0.1",
+            "address": server.address,
             "port": server.port,
             "user": one.name,
             "secret": Secret(private_key=one.private_key).sealed(),
@@ -65,7 +78,7 @@ def make_host(db: None, server: sshd.Sshd, account: sshd.Account) -> Iterator[Ma
         }
         host = builders.host(name, **{**defaults, **fields})
         if not host.host_key:
-            with_key = connection.greeted("127.0.0.1", server.port, name)
+            with_key = connection.greeted(host.address, host.port, name)
             host.host_key = connection.key_line(with_key.get_remote_server_key())
             with_key.close()
             host.save()
