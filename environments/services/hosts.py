@@ -327,8 +327,10 @@ def _refuse_twice(host: Host) -> None:
     same = Host.objects.filter(kind=host.kind, address=host.address, port=host.port, user=host.user)
     for other in same.exclude(pk=host.pk):
         if not host.root or not other.root or host.root == other.root:
-            told = _("That is host %(name)s already, by the same user. Change that one; or give each its root folder.")
-            told %= {"name": other.name}
+            told = _(
+                "Host %(name)s leads there already, as the same user. Change that one, or give each a root folder of "
+                "its own."
+            ) % {"name": other.name}
             raise Conflict(told, {"address": told})
 
 

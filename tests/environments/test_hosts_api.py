@@ -123,7 +123,7 @@ def test_a_machine_is_added_once_by_whatever_name(charlie: APIClient) -> None:
     for root in ("/data/one", "/data/one/", ""):
         answer = post(charlie, "hosts/", {**NEW, "name": "gpu-2", "root": root})
         assert answer.status_code == 409
-        assert "host gpu-1 already" in answer.json()["error"]["message"]
+        assert "Host gpu-1 leads there already" in answer.json()["error"]["message"]
     assert post(charlie, "hosts/", {**NEW, "name": "gpu-2", "root": "/data/two"}).status_code == 201
     moved = charlie.patch("/api/v1/hosts/gpu-2/", {"root": "/data/one"}, format="json")
     assert (moved.status_code, Host.objects.get(name="gpu-2").root) == (409, "/data/two")

@@ -78,7 +78,9 @@ def make_host(db: None, server: sshd.Sshd, account: sshd.Account) -> Iterator[Ma
         }
         host = builders.host(name, **{**defaults, **fields})
         if not host.host_key:
-            with_key = connection.greeted(host.address, host.port, name)
+            # Of the sshd itself: what stands between counts its connections, or hands none on.
+            shown_by = (host.address, host.port) if "address" in fields else (server.address, server.port)
+            with_key = connection.greeted(*shown_by, name)
             host.host_key = connection.key_line(with_key.get_remote_server_key())
             with_key.close()
             host.save()

@@ -146,6 +146,20 @@ def test_a_login_shell_that_prints_noise_is_not_listened_to(make_host: MakeHost,
     assert works(make_host(account=noisy, root=f"{noisy.home}/anneal"))
 
 
+@pytest.mark.parametrize(
+    ("asks", "told"),
+    [("read -r answer", "reads what is meant for Python"), ("sleep 60", "its login shell waits for something")],
+)
+def test_a_login_shell_that_asks_or_waits_is_told_as_such(
+    make_host: MakeHost, server: sshd.Sshd, asks: str, told: str
+) -> None:
+    curious = server.account()
+    (curious.home / ".bashrc").write_text(f"{asks}\n")
+    host = make_host(account=curious, root=f"{curious.home}/anneal")
+    with pytest.raises(Unreachable, match=told):
+        for_host(host).listdir(host.root + "/x")
+
+
 def test_files_in_the_home_that_are_called_like_modules_do_no_harm(make_host: MakeHost, server: sshd.Sshd) -> None:
     careless = server.account()
     for name in ("json.py", "struct.py", "zipfile.py"):
