@@ -141,11 +141,11 @@ class Channel:
             try:
                 self._more(until)
             except Silent as silent:
-                told = _(
+                why = _(
                     "It lets us in, and Python has not started there within %(seconds)d s: its login shell waits for "
                     "something, or its disk does not answer."
                 )
-                raise Unreachable(told % {"seconds": START_S}) from silent
+                raise Unreachable(why % {"seconds": START_S}) from silent
             except Lost as lost:
                 raise self._not_started(python, lost) from lost
 
