@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
-from environments.transports import Transport
+from environments.transports import Tail, Transport
 from monitoring.store.lines import MAX_LINE
 
 TAIL: Final = 2048
@@ -41,6 +41,12 @@ class Portion:
         return _fingerprint(self.inode, (self.before + tail)[-TAIL:])
 
 
+def asks(path: str, offset: int, fingerprint: str) -> Tail:
+    """What `MetricsFile.read` asks of the host for this."""
+    tail = int(fingerprint.split(":")[1]) if fingerprint else 0
+    return Tail(path, offset - tail, tail + PORTION)
+
+
 class MetricsFile:
     def __init__(self, transport: Transport, path: str) -> None:
         self._transport = transport
@@ -49,8 +55,9 @@ class MetricsFile:
     def read(self, offset: int, fingerprint: str) -> Portion | None:
         """What stands behind `offset`; None when there is no file. `fingerprint` is that of the last portion, or
         empty. Raises NotAFile, Replaced, and what the transport raises."""
-        tail = int(fingerprint.split(":")[1]) if fingerprint else 0
-        found, data = self._transport.tail(self.path, offset - tail, tail + PORTION)
+        asked = asks(self.path, offset, fingerprint)
+        found, data = self._transport.tail(asked.path, asked.offset, asked.limit)
+        tail = offset - asked.offset
         if found is None:
             return None
         if not found.is_file:

@@ -20,9 +20,9 @@ from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from environments.transports import Transport
+from environments.transports import Tail, Transport
 from monitoring.models import BadLine, Segment, Stream
-from monitoring.readers.metrics import MetricsFile, NotAFile, Portion, Replaced
+from monitoring.readers.metrics import MetricsFile, NotAFile, Portion, Replaced, asks
 from monitoring.services import diagnose, key_metrics
 from monitoring.store import lines, writing
 from monitoring.store.writing import LARGE, Shelf
@@ -131,6 +131,13 @@ def sync_stream(stream_id: UUID, transport: Transport, segments: Iterable[Segmen
         last_step=stream.last_step,
         has_anomaly=stream.has_anomaly or flagged,
     )
+
+
+def sync_ahead(segments: Iterable[Segment]) -> list[Tail]:
+    """What `sync_stream` asks of the host for these first, where it may be brought for many streams at once."""
+    known = list(segments)
+    asked = [asks(segment.path, segment.offset, segment.fingerprint) for segment in known]
+    return asked + [Tail(status_path(segment.path), 0, STATUS_LIMIT) for segment in known[-1:]]
 
 
 def status_path(metrics_path: str) -> str:
@@ -352,8 +359,8 @@ def _sync_status(stream: Stream, metrics_path: str, transport: Transport) -> boo
     """Take over what the status file says of target and anomaly; whether it tells of one. It is a hint: the rows
     say the same in more detail."""
     try:
-        body = json.loads(transport.read(status_path(metrics_path), 0, STATUS_LIMIT))
-    except (FileNotFoundError, ValueError, RecursionError):
+        body = json.loads(transport.tail(status_path(metrics_path), 0, STATUS_LIMIT)[1])
+    except (ValueError, RecursionError):
         return False
     if not isinstance(body, dict):
         return False

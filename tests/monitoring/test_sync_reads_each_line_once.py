@@ -22,7 +22,10 @@ from platform_site.common.errors import NotFound
 
 from .conftest import Run
 from .lines import append, line
+from .places import make_run
 from .stored import assert_store_is_whole, stored
+
+__all__ = ["make_run"]
 
 
 def test_new_bytes_become_rows_and_the_offset_moves(run: Run, caplog: pytest.LogCaptureFixture) -> None:
