@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
-from environments.transports import Transport
+from environments.transports import Tail, Transport
 from monitoring.store.lines import MAX_LINE
 
 TAIL: Final = 2048
@@ -44,6 +44,12 @@ class Portion:
         return (self.before + self.data[max(0, consumed - TAIL) : consumed])[-TAIL:]
 
 
+def asks(path: str, offset: int, fingerprint: str) -> Tail:
+    """What `MetricsFile.read` asks of the host for this, before it has read anything."""
+    tail = int(fingerprint.split(":")[1]) if fingerprint else 0
+    return Tail(path, offset - tail, tail + PORTION)
+
+
 class MetricsFile:
     """Keeps the last portion: what of it was not used is not asked for again, for all the while that a file of many
     portions is read."""
@@ -77,8 +83,9 @@ class MetricsFile:
         return Portion(rest + data[len(tail) :], more, found.inode, last.before_of(used))
 
     def _from(self, offset: int, fingerprint: str) -> Portion | None:
-        tail = int(fingerprint.split(":")[1]) if fingerprint else 0
-        found, data = self._transport.tail(self.path, offset - tail, tail + PORTION)
+        asked = asks(self.path, offset, fingerprint)
+        found, data = self._transport.tail(asked.path, asked.offset, asked.limit)
+        tail = offset - asked.offset
         if found is None:
             return None
         if not found.is_file:

@@ -1,5 +1,5 @@
 """What the tests of SSH hosts stand on."""
 
-from .hosts import account, make_host, proxy, server
+from .hosts import account, make_host, proxy, remote, root_account, server
 
-__all__ = ["account", "make_host", "proxy", "server"]
+__all__ = ["account", "make_host", "proxy", "remote", "root_account", "server"]
