@@ -6,6 +6,7 @@ Nothing of the platform is patched.
 import gc
 import os
 import shutil
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +17,10 @@ import django
 import hypothesis
 import pytest
 import pytest_django
+
+# Every process of the tests would compile all it imports anew, which costs it more than what it is started for.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Before Django's settings are read. Each xdist worker is a process, so each has its own folder and its own Valkey.
 SANDBOX = Path(tempfile.mkdtemp(prefix="anneal-test-"))
@@ -35,14 +40,22 @@ settings.WHITENOISE_AUTOREFRESH = True
 # Pages are tested as they are in the tree, without a collectstatic before; fast hashes, as no test guesses passwords.
 settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+settings.INSTALLED_APPS.append("tests.flushing")
+# Nothing of it has to outlive the machine: no waiting for the disk, as the tests' PostgreSQL does not either.
+if not settings.DATABASE_URL:
+    options = settings.DATABASES["default"]["OPTIONS"]
+    options["init_command"] = options["init_command"].replace("synchronous=NORMAL", "synchronous=OFF")
 # One process of the tests stands for several of the platform, each of which has a pool of its own.
 if pool := settings.DATABASES["default"].get("OPTIONS", {}).get("pool"):
     pool["max_size"] *= 2
 django.setup()
 import redis  # noqa: E402
+from django.db import connection  # noqa: E402
 
 from platform_site import valkey  # noqa: E402
 from platform_site.common.roles import ensure_roles  # noqa: E402
+
+from . import flushing  # noqa: E402
 
 # How long an example takes says what else the machine does, and the first of all may have tables of letters to make.
 hypothesis.settings.register_profile(
@@ -115,24 +128,27 @@ def valkey_server() -> Iterator[valkey.Server]:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: pytest_django.DjangoDbBlocker) -> None:
-    """The roles are there from the start, as in an installation; a test that empties the tables makes them anew."""
+    """The roles are there from the start, as in an installation."""
     with django_db_blocker.unblock():
         ensure_roles()
+        flushing.remember(connection)
+
+
+@pytest.fixture(scope="session")
+def _messages(valkey_server: valkey.Server) -> Iterator[redis.Redis]:
+    """One connection for all tests; it is made anew where a test ended the server."""
+    with redis.Redis(unix_socket_path=str(valkey_server.socket)) as client:
+        yield client
 
 
 @pytest.fixture(autouse=True)
-def _clean_slate(valkey_server: valkey.Server) -> Iterator[None]:
+def _clean_slate(valkey_server: valkey.Server, _messages: redis.Redis) -> Iterator[None]:
     """No test sees another's messages and files, nor what a thread that was still ending said after it."""
     if valkey_server.running:
-        _forget_messages(valkey_server)
+        _messages.flushall()
     yield
     for name in ("datasets", "runs"):
         shutil.rmtree(SANDBOX / "data" / name, ignore_errors=True)
     if not valkey_server.running:
         valkey_server.start()  # a test that stopped it failed before it was back: the next ones need it
-    _forget_messages(valkey_server)
-
-
-def _forget_messages(server: valkey.Server) -> None:
-    with redis.Redis(unix_socket_path=str(server.socket)) as client:
-        client.flushall()
+    _messages.flushall()
