@@ -50,7 +50,8 @@ if pool := settings.DATABASES["default"].get("OPTIONS", {}).get("pool"):
     pool["max_size"] *= 2
 django.setup()
 import redis  # noqa: E402
-from django.db import connection  # noqa: E402
+from django.db import connection, connections  # noqa: E402
+from django.test.utils import setup_databases, teardown_databases  # noqa: E402
 
 from platform_site import valkey  # noqa: E402
 from platform_site.common.roles import ensure_roles  # noqa: E402
@@ -71,22 +72,34 @@ PLAIN_S: Final = 2
 """What a test takes that says nothing else; hardly any takes as long."""
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What lies in the folder of a slow suite belongs to it. Of the slow suites a file stays with one worker, as its
+    tests share what is dear to make; and so do all faults: each wants to see itself alone what it kills and fills."""
+    place = item.path.relative_to(Path(__file__).parent)
+    if place.parts[0] in SLOW_FOLDERS:
+        item.add_marker(SLOW_FOLDERS[place.parts[0]])
+    suites = {suite for suite in SLOW if item.get_closest_marker(suite)}
+    if suites:
+        item.add_marker(pytest.mark.xdist_group("faults" if "faults" in suites else str(place)))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What lies in the folder of a slow suite belongs to it. On PostgreSQL, what touches no database proves nothing
-    new. Of the slow suites, the files that may take longest come first: no worker has one left when all is done."""
-    for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        if folder in SLOW_FOLDERS:
-            item.add_marker(SLOW_FOLDERS[folder])
+    """On PostgreSQL, what touches no database proves nothing new. Of the slow suites, what may take longest comes
+    first: no worker has it left when all is done."""
     if settings.DATABASE_URL:
         idle = [item for item in items if not _touches_database(item)]
         config.hook.pytest_deselected(items=idle)
         items[:] = [item for item in items if _touches_database(item)]
-    lengths: Counter[Path] = Counter()
+    lengths: Counter[str] = Counter()
     for item in items:
-        if any(item.get_closest_marker(suite) for suite in SLOW):
-            lengths[item.path] += _may_take_s(item)
-    items.sort(key=lambda item: -lengths[item.path])
+        lengths[_group(item)] += _may_take_s(item)
+    lengths[""] = 0
+    items.sort(key=lambda item: -lengths[_group(item)])
+
+
+def _group(item: pytest.Item) -> str:
+    group = item.get_closest_marker("xdist_group")
+    return "" if group is None else str(group.args[0])
 
 
 def _touches_database(item: pytest.Item) -> bool:
@@ -127,11 +140,22 @@ def valkey_server() -> Iterator[valkey.Server]:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: pytest_django.DjangoDbBlocker) -> None:
-    """The roles are there from the start, as in an installation."""
+def django_db_setup(django_db_setup: None, django_db_blocker: pytest_django.DjangoDbBlocker) -> Iterator[None]:
+    """The roles are there from the start, as in an installation.
+
+    pytest-django makes the database only when it sees tests that ask for one each; those of the browser share one.
+    """
+    made = None
     with django_db_blocker.unblock():
+        if "common_user" not in connection.introspection.table_names():
+            made = setup_databases(verbosity=0, interactive=False, aliases={"default"})
         ensure_roles()
         flushing.remember(connection)
+    yield
+    if made is not None:
+        with django_db_blocker.unblock():
+            connections.close_all()
+            teardown_databases(made, verbosity=0)
 
 
 @pytest.fixture(scope="session")

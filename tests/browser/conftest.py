@@ -19,8 +19,7 @@ import httpx
 import pytest
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection, connections
-from django.test.utils import setup_databases, teardown_databases
+from django.db import connection
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
 from platform_site import assets, translations
@@ -86,7 +85,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def site(valkey_server: object, _test_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(valkey_server: object, django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     assets.prepare()
     translations.compile_all(settings.BASE_DIR / "locale")
     with socket.socket() as free:
@@ -159,21 +158,8 @@ def watched(context: BrowserContext) -> Seen:
     return seen
 
 
-@pytest.fixture(scope="session")
-def _test_database(django_db_setup: None, playwright: Playwright, django_db_blocker: Any) -> Iterator[None]:
-    """pytest-django makes the test database only when it sees tests that ask for one each; ours share one."""
-    with django_db_blocker.unblock():
-        there = "common_user" in connection.introspection.table_names()
-        made = None if there else setup_databases(verbosity=0, interactive=False, aliases={"default"})
-    yield
-    if made is not None:
-        with django_db_blocker.unblock():
-            connections.close_all()
-            teardown_databases(made, verbosity=0)
-
-
 @pytest.fixture(scope="module")
-def database(_test_database: None, django_db_blocker: Any) -> Iterator[None]:
+def database(django_db_setup: None, playwright: Playwright, django_db_blocker: Any) -> Iterator[None]:
     """One database for the tests of a module: the server's threads use it all the while."""
     with django_db_blocker.unblock():
         world.person("alice", Role.OPERATOR)
