@@ -33,6 +33,8 @@ class EnvironmentDifferenceSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     status = serializers.CharField(help_text="error or warning; only errors make the environment differ.")
     message = serializers.CharField()
+    wanted = serializers.CharField(help_text="Of a package: the version that is needed.")
+    found = serializers.CharField(help_text="Of a package: the version that is there; empty where it is missing.")
 
 
 class DriftSerializer(serializers.Serializer[Any]):
@@ -221,8 +223,9 @@ class HostEnroll(ApiView):
 
 
 class HostCheck(ApiView):
-    """Logs in and keeps what the machine is. Its training environment is compared soon after. A Ray cluster takes its
-    time: the answer is 202, and `checking_since` is null when it is done."""
+    """Logs in and keeps what the machine is: the answer has its facts, or says what hinders it. Its training
+    environment is compared soon after. A Ray cluster takes its time: the answer is 202, and `checking_since` is null
+    when it is done."""
 
     naturally_idempotent = True
 

@@ -1,6 +1,6 @@
 """How a host's training environment stands to what the platform needs, as it was last compared."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
 from environments.models import Host
@@ -10,11 +10,17 @@ OK = "ok"
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that is not as it should be. `status` is error or warning; the message is English, from the host."""
+    """One thing that is not as it should be. `status` is error or warning; the message is English, from the host.
+
+    Of a package the version that is `wanted`, and the one that was `found`, empty where it is missing; of anything else
+    neither.
+    """
 
     name: str
     status: str
     message: str
+    wanted: str = ""
+    found: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,8 @@ def drift(host: Host) -> Drift:
     found = host.environment
     if not found:
         return Drift("unknown")
-    checks = [Difference(str(one["name"]), str(one["status"]), str(one["message"])) for one in found["checks"]]
+    names = [field.name for field in fields(Difference)]
+    checks = [Difference(**{name: str(one.get(name, "")) for name in names}) for one in found["checks"]]
     return Drift(
         status="current" if found["ok"] else "differs",
         differences=tuple(one for one in checks if one.status != OK),

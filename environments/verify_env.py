@@ -38,11 +38,17 @@ ASK_TORCH: Final = (
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report. `status` is ok, warning or error; only an error makes the environment unfit."""
+    """One line of the report. `status` is ok, warning or error; only an error makes the environment unfit.
+
+    Of a package that differs also the version that is `wanted` (or several, any of which will do) and the one that was
+    `found`, empty where it is missing.
+    """
 
     name: str
     status: str
     message: str
+    wanted: str = ""
+    found: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,13 +107,14 @@ def compare_packages(installed: dict[str, str], wanted: dict[str, Any]) -> Itera
     for name, version in sorted(wanted["packages"].items()):
         have = installed.get(normal(name))
         if have is None:
-            yield Check(name, "error", f"missing; {version} is needed")
+            yield Check(name, "error", f"missing; {version} is needed", wanted=version)
         elif have.partition("+")[0] != version:
-            yield Check(name, "error", f"{have} is installed; {version} is needed")
+            yield Check(name, "error", f"{have} is installed; {version} is needed", wanted=version, found=have)
     for name, versions in sorted(wanted["conditional"].items()):
         have = installed.get(normal(name))
         if have is not None and have.partition("+")[0] not in versions:
-            yield Check(name, "error", f"{have} is installed; {' or '.join(versions)} is needed")
+            any_of = " or ".join(versions)
+            yield Check(name, "error", f"{have} is installed; {any_of} is needed", wanted=any_of, found=have)
 
 
 def check_verl(folder: Path) -> Check:

@@ -14,7 +14,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from monitoring import clip, export, selectors, unread
+from monitoring import api_schema, clip, export, selectors, unread
 from monitoring.key_metrics import SOURCES
 from monitoring.models import Segment, Stream
 from monitoring.store.lines import MAX_STEP
@@ -29,103 +29,8 @@ from platform_site.common.errors import BadRequest, NotFound
 MOST_NAMES: Final = 100
 MOST_OFFSET: Final = 10**9
 
-_STEP: Final = {"type": "integer", "minimum": 0}
-_NUMBER: Final = {"oneOf": [{"type": "number"}, {"type": "string", "enum": ["NaN", "Infinity", "-Infinity"]}]}
-_SEGMENTS: Final = {
-    "type": "array",
-    "items": {
-        "type": "object",
-        "properties": {
-            "attempt": {"type": "integer"},
-            "resumed_from": {"type": "integer", "nullable": True},
-            "first_step": {"type": "integer", "nullable": True},
-            "last_step": {"type": "integer", "nullable": True},
-            "bad_lines": {"type": "integer"},
-        },
-    },
-}
-_METRICS: Final = {
-    "type": "object",
-    "properties": {
-        "job": {"type": "string", "format": "uuid"},
-        "resolution": {"type": "integer", "description": "Steps a point stands for at most; 1: the logged values."},
-        "total_steps": {"type": "integer"},
-        "segments": _SEGMENTS,
-        "cursor": {"type": "integer", "description": "What the live socket takes as ?cursor= to go on from here."},
-        "warnings": {"type": "array", "items": {"type": "object"}},
-        "names": {"type": "array", "items": {"type": "string"}},
-        "series": {
-            "type": "object",
-            "additionalProperties": {
-                "type": "array",
-                "items": {"type": "array", "items": {}, "description": "[step, value, min, max]"},
-            },
-        },
-        "non_finite": {
-            "type": "object",
-            "description": "For each metric that has some, the last of each point: [step, value].",
-            "additionalProperties": {"type": "array", "items": {"type": "array", "items": {}}},
-        },
-    },
-    "required": ["job", "resolution", "total_steps", "segments"],
-}
-
-
-def _page_of(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": {
-            "count": {"type": "integer"},
-            "next": {"type": "string", "format": "uri", "nullable": True},
-            "previous": {"type": "string", "format": "uri", "nullable": True},
-            "results": {"type": "array", "items": {"type": "object", "properties": dict(item)}},
-        },
-        "required": ["count", "next", "previous", "results"],
-    }
-
-
-_ROWS: Final = _page_of(
-    {
-        "attempt": {"type": "integer"},
-        "step": _STEP,
-        "time": {"type": "number", "nullable": True, "description": "Seconds since the epoch, the trainer's clock."},
-        "metrics": {"type": "object", "additionalProperties": _NUMBER},
-        "anomaly": {"type": "object", "nullable": True},
-    }
-)
-_ANOMALIES: Final = _page_of(
-    {
-        "attempt": {"type": "integer"},
-        "step": _STEP,
-        "time": {"type": "number", "nullable": True},
-        "type": {"type": "string"},
-        "message": {"type": "string"},
-    }
-)
-_BAD_LINES: Final = _page_of(
-    {
-        "attempt": {"type": "integer"},
-        "generation": {"type": "integer", "description": "Grows when the file was replaced or cut."},
-        "offset": {"type": "integer", "description": "Of the line's first byte in the file."},
-        "reason": {"type": "string"},
-        "excerpt": {"type": "string", "description": "How the line begins."},
-    }
-)
 _KEY_FIELDS: Final = ("name", "source", "last", "last_step", "low", "low_step", "high", "high_step")
 _ORDERINGS: Final = ("last", "-last", "low", "-low", "high", "-high")
-_KEY_METRICS: Final = _page_of(
-    {
-        "job": {"type": "string", "format": "uuid"},
-        "name": {"type": "string"},
-        "source": {"type": "string", "description": "What the trainer logs it as."},
-        "last": {"type": "number", "nullable": True, "description": "Null where it was no finite number."},
-        "last_step": _STEP,
-        "low": {"type": "number", "nullable": True, "description": "Smallest finite value."},
-        "low_step": {"type": "integer", "nullable": True},
-        "high": {"type": "number", "nullable": True},
-        "high_step": {"type": "integer", "nullable": True},
-    }
-)
 
 
 def _parameter(name: str, description: str, kind: Any = OpenApiTypes.INT) -> OpenApiParameter:
@@ -167,7 +72,7 @@ class Metrics(_StreamView):
             *_RANGE,
             _parameter("points", "The most points of a series; fewer steps come exactly as logged."),
         ],
-        responses={200: _METRICS},
+        responses={200: api_schema.METRICS},
     )
     def get(self, request: Request, job: UUID) -> Response:
         refuse_unknown(request.query_params, {"names", "start_step", "end_step", "points", "attempt", "format"})
@@ -205,7 +110,7 @@ class Rows(_StreamView):
     @extend_schema(
         operation_id="monitoring_metrics_rows",
         parameters=[*_RANGE, _parameter("limit", "Rows of one page.")],
-        responses={200: _ROWS},
+        responses={200: api_schema.ROWS},
     )
     def get(self, request: Request, job: UUID) -> Response:
         refuse_unknown(request.query_params, {"start_step", "end_step", "limit", "attempt", "format"})
@@ -254,7 +159,7 @@ class KeyMetrics(ApiView):
             _parameter("limit", "Rows of one page."),
             _parameter("offset", "Rows before it."),
         ],
-        responses={200: _KEY_METRICS},
+        responses={200: api_schema.KEY_METRICS},
     )
     def get(self, request: Request) -> Response:
         refuse_unknown(request.query_params, {"name", "ordering", "limit", "offset", "format"})
@@ -264,25 +169,18 @@ class KeyMetrics(ApiView):
         offset = whole_number(request, "offset", 0, high=MOST_OFFSET)
         found = selectors.key_metrics(request.user, name, ordering)
         count = found.count()
-        more, before = offset + limit < count, offset > 0
-        return Response(
-            {
-                "count": count,
-                "next": _with_query(request, offset=offset + limit) if more else None,
-                "previous": _with_query(request, offset=max(0, offset - limit)) if before else None,
-                "results": [
-                    {"job": str(metric.stream_id)} | {field: getattr(metric, field) for field in _KEY_FIELDS}
-                    for metric in found[offset : offset + limit]
-                ],
-            }
-        )
+        results = [
+            {"job": str(metric.stream_id)} | {field: getattr(metric, field) for field in _KEY_FIELDS}
+            for metric in found[offset : offset + limit]
+        ]
+        return _page(request, results, count=count, limit=limit, offset=offset, more=offset + limit < count)
 
 
 class Anomalies(_StreamView):
     @extend_schema(
         operation_id="monitoring_metrics_anomalies",
         parameters=[_RANGE[2], _parameter("limit", "Rows of one page."), _parameter("offset", "Rows before it.")],
-        responses={200: _ANOMALIES},
+        responses={200: api_schema.ANOMALIES},
     )
     def get(self, request: Request, job: UUID) -> Response:
         refuse_unknown(request.query_params, {"attempt", "limit", "offset", "format"})
@@ -290,25 +188,18 @@ class Anomalies(_StreamView):
         offset = whole_number(request, "offset", 0, high=MOST_OFFSET)
         _, segments = self.stream(request, job)
         count, found = selectors.anomalies(segments, attempt=_attempt(request, segments), limit=limit, skip=offset)
-        more, before = offset + limit < count, offset > 0
-        return Response(
+        results = [
             {
-                "count": count,
-                "next": _with_query(request, offset=offset + limit) if more else None,
-                "previous": _with_query(request, offset=max(0, offset - limit)) if before else None,
-                "results": [
-                    {
-                        "attempt": row.attempt,
-                        "step": row.step,
-                        "time": row.time,
-                        "type": row.anomaly.type,
-                        "message": row.anomaly.message,
-                    }
-                    for row in found
-                    if row.anomaly is not None
-                ],
+                "attempt": row.attempt,
+                "step": row.step,
+                "time": row.time,
+                "type": row.anomaly.type,
+                "message": row.anomaly.message,
             }
-        )
+            for row in found
+            if row.anomaly is not None
+        ]
+        return _page(request, results, count=count, limit=limit, offset=offset, more=offset + limit < count)
 
 
 class BadLines(_StreamView):
@@ -316,7 +207,7 @@ class BadLines(_StreamView):
         operation_id="monitoring_metrics_bad_lines",
         description="`count` is that of all; the first hundred of each attempt are kept.",
         parameters=[_parameter("limit", "Rows of one page."), _parameter("offset", "Rows before it.")],
-        responses={200: _BAD_LINES},
+        responses={200: api_schema.BAD_LINES},
     )
     def get(self, request: Request, job: UUID) -> Response:
         refuse_unknown(request.query_params, {"limit", "offset", "format"})
@@ -324,24 +215,17 @@ class BadLines(_StreamView):
         offset = whole_number(request, "offset", 0, high=MOST_OFFSET)
         _, segments = self.stream(request, job)
         count, found = selectors.bad_lines(segments, limit=limit + 1, skip=offset)
-        more, before = len(found) > limit, offset > 0
-        return Response(
+        results = [
             {
-                "count": count,
-                "next": _with_query(request, offset=offset + limit) if more else None,
-                "previous": _with_query(request, offset=max(0, offset - limit)) if before else None,
-                "results": [
-                    {
-                        "attempt": line.segment.attempt,
-                        "generation": line.generation,
-                        "offset": line.offset,
-                        "reason": unread.reason(line),
-                        "excerpt": line.excerpt,
-                    }
-                    for line in found[:limit]
-                ],
+                "attempt": line.segment.attempt,
+                "generation": line.generation,
+                "offset": line.offset,
+                "reason": unread.reason(line),
+                "excerpt": line.excerpt,
             }
-        )
+            for line in found[:limit]
+        ]
+        return _page(request, results, count=count, limit=limit, offset=offset, more=len(found) > limit)
 
 
 async def _sent(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
@@ -401,6 +285,19 @@ def _cut_between_steps(rows: list[Row], limit: int) -> tuple[list[Row], int | No
     following = rows[limit].step
     page = [row for row in rows[:limit] if row.step < following]
     return (page, following) if page else (rows, following + 1)
+
+
+def _page(
+    request: Request, results: list[dict[str, Any]], *, count: int, limit: int, offset: int, more: bool
+) -> Response:
+    return Response(
+        {
+            "count": count,
+            "next": _with_query(request, offset=offset + limit) if more else None,
+            "previous": _with_query(request, offset=max(0, offset - limit)) if offset else None,
+            "results": results,
+        }
+    )
 
 
 def _with_query(request: Request, **changes: int) -> str:

@@ -28,7 +28,7 @@ from pipelines.states import STAGE_ACTIVE, StageStatus
 from platform_site.common import clock
 from platform_site.common.api import idempotency
 from platform_site.common.db import released_connections
-from platform_site.common.queues import CONTROL, DEFAULT, MAINTENANCE
+from platform_site.common.queues import CONTROL, DEFAULT, HOST_CHECKS, MAINTENANCE
 
 # Retries are the observer's business: it sees what did not happen and sends again.
 _ONCE: Final[dict[str, Any]] = {"max_retries": 0}
@@ -75,7 +75,7 @@ def maintain() -> None:
     idempotency.forget_old()
 
 
-@dramatiq.actor(queue_name=MAINTENANCE, time_limit=240_000, **_ONCE)
+@dramatiq.actor(queue_name=HOST_CHECKS, time_limit=240_000, **_ONCE)
 def compare_environment(host_id: int) -> None:
     """Check one host, compare its training environment with what the platform needs, and do what the policy says."""
     setup_host.look(host_id)

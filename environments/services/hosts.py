@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from environments import training
 from environments.gpus import HostGpu
-from environments.messages import send_comparison
+from environments.messages import announce, send_comparison
 from environments.models import Host
 from environments.services import gpus, ray_hosts, reach
 from environments.transports import TransportError, Unreachable, for_host
@@ -71,6 +71,7 @@ def create(user: User, project: Project, name: str, fields: dict[str, Any], kind
         with transaction.atomic():
             host.save()
             audit.record("host.create", user, host, name=host.name, address=host.address, login=host.user)
+            announce(host)
     except IntegrityError:
         told = _("There is a host of this name already.")
         raise Conflict(told, {"name": told}) from None
@@ -108,6 +109,7 @@ def update(user: User, host: Host, fields: dict[str, Any], *, revision: int | No
         host.save(update_fields=changed)
         by_hand = sorted(FIELDS & set(changed)) + ["credentials"] * ("secret" in changed)
         audit.record("host.update", user, host, name=host.name, changed=by_hand, revision=host.revision)
+        announce(host)
     return host
 
 
@@ -127,12 +129,19 @@ def place_of(host: Host) -> dict[str, Any]:
 
 
 def begin_check(host: Host) -> None:
-    """Have it checked, and its environment compared, by a worker; its row says since when. Asked twice it is one."""
+    """Have it checked, and its environment compared, by a worker; its row says since when. Asked twice it is one.
+
+    Nobody is asked here: a host that keeps silent holds up no request. Raises Conflict where one over SSH has no
+    enrolled key.
+    """
+    if host.kind == Host.Kind.SSH and not host.host_key:
+        raise Conflict(_("The host key of %(host)s is not enrolled yet: enrol it first.") % {"host": host.name})
     now, again = timezone.now(), timezone.now() - CHECK_TERM
     idle = Q(checking_since=None) | Q(checking_since__lt=again) | Q(checking_since__gt=clock.out_of_reach(CHECK_TERM))
     with transaction.atomic():
         if Host.objects.filter(idle, pk=host.pk).update(checking_since=now):
             transaction.on_commit(partial(send_comparison, host.pk), robust=True)
+            announce(host)
 
 
 def is_being_checked(host: Host) -> bool:
@@ -179,6 +188,7 @@ def delete(user: User, host: Host) -> None:
     try:
         with transaction.atomic():
             audit.record("host.delete", user, host, name=host.name)
+            announce(host)
             host.delete()
     except ProtectedError:
         raise Conflict(
@@ -214,6 +224,7 @@ def enrol(user: User, host: Host, confirmed: str) -> HostKey:
         if not asked.update(host_key=line, retry_at=None):
             raise Conflict(_("The host was changed while it was asked for its key. Look at the key again."))
         audit.record("host.enrol", user, host, name=host.name, fingerprint=fingerprint(line))
+        announce(host)
     return HostKey(fingerprint=confirmed, kind=line.split(" ")[0], enrolled=True, changed=False)
 
 
@@ -242,6 +253,7 @@ def check(host: Host) -> Host:
         raise Conflict(_("The host was changed while it was checked. It is checked again."))
     seen = found["gpus"]
     gpus.keep(host, [HostGpu(int(one["index"]), str(one["name"]), int(one["memory"]) >> 20) for one in seen])
+    announce(host)
     return host
 
 

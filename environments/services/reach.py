@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from environments import notices
+from environments.messages import announce
 from environments.models import Host
 from environments.transports import Unreachable
 from platform_site.common import clock
@@ -37,6 +38,7 @@ def lost(host: Host, error: Unreachable) -> None:
             last_error_at=now,
         )
         notices.is_away(host, host.unreachable_since, str(error)[:_LONGEST])
+        announce(host)
 
 
 def noticed(host: Host, error: Unreachable) -> None:
@@ -61,6 +63,7 @@ def found(host: Host) -> bool:
     logger.info("Host %s answers again", host.name)
     host.unreachable_since, host.failures, host.seen_at = None, 0, timezone.now()
     Host.objects.filter(pk=host.pk).update(unreachable_since=None, retry_at=None, failures=0, seen_at=host.seen_at)
+    announce(host)
     return True
 
 
@@ -96,3 +99,4 @@ def _age_s(moment: datetime | None) -> float:
 def failed(host: Host, message: str) -> None:
     """It answered, and could not do what was asked."""
     Host.objects.filter(pk=host.pk).update(last_error=message[:_LONGEST], last_error_at=timezone.now())
+    announce(host)

@@ -95,6 +95,9 @@ def greeted(address: str, port: int, name: str, *, only: str = "") -> paramiko.T
             kinds = ("rsa-sha2-512", "rsa-sha2-256") if only == "ssh-rsa" else (only,)
             transport.get_security_options().key_types = kinds
         transport.start_client(timeout=HANDSHAKE_S)
+        if not transport.initial_kex_done:
+            # paramiko comes back without a word when its time is over.
+            raise TimeoutError
     except (OSError, EOFError, paramiko.SSHException) as error:
         if transport is not None:
             transport.close()

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Protocol
 
 import orjson
 
-from platform_runtime.contract import ContractError
+from platform_runtime.message import ContractError
 from platform_runtime.rollouts import Sample
 
 MOST_LINE: Final = 4 << 20

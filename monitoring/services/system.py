@@ -12,7 +12,7 @@ from environments.transports import Transport
 from monitoring import notices, system
 from monitoring.models import Segment, Stream, SystemLog, SystemSample
 from monitoring.system_selectors import free_bytes
-from platform_runtime.contract import ContractError
+from platform_runtime.message import ContractError
 from platform_runtime.system import PERIOD_S
 from platform_runtime.system import SystemSample as Sample
 from platform_site.common import live

@@ -23,6 +23,8 @@ LOOK_AT_TASKS: Final = partial("#tasks-changed", '<i id="tasks-changed" data-loo
 """The numbers, queues and rows of the tasks page change together: it asks for all of them again."""
 LOOK_AT_BACKTESTS: Final = partial("#backtests-changed", '<i id="backtests-changed" data-look hidden></i>')
 """How far one is changes its numbers and its list together."""
+LOOK_AT_HOSTS: Final = partial("#hosts-changed", '<i id="hosts-changed" data-look hidden></i>')
+"""What a host is, how it stands and what may be done with it change together."""
 LOOK_AT_STAGES: Final = partial("#stages-changed", '<i id="stages-changed" data-look hidden></i>')
 """A large pipeline has more rows than should be pushed, and its page shows some of them: it asks for those again."""
 LOOK_AT_LIST: Final = partial("#list-changed", '<i id="list-changed" data-look hidden></i>')

@@ -17,8 +17,8 @@ from .hub import Hub, hub
 from .pace import Pace
 from .socket import Socket, bad_input, dumps, unknown
 
-PLAIN_TOPICS: Final = frozenset({"pipelines", "jobs", "tasks", "backtests", "notifications", "environment"})
-LISTS: Final = frozenset({"pipelines", "jobs", "tasks", "backtests"})
+PLAIN_TOPICS: Final = frozenset({"pipelines", "jobs", "tasks", "backtests", "hosts", "notifications", "environment"})
+LISTS: Final = frozenset({"pipelines", "jobs", "tasks", "backtests", "hosts"})
 """Topics whose pages are sent fragments: lines of lists, or the word to look again."""
 MOST_TOPICS: Final = 20
 PACE_S: Final = 1 / 2
@@ -59,7 +59,8 @@ class UpdatesTopic:
         self._changed_tasks = False
         self._rung: set[int] = set()
         self._changed_backtests = False
-        self._changed: dict[tuple[str, str], dict[str, Any]] = {}
+        self._changed_hosts: set[int] = set()
+        self._changed: dict[tuple[str, str, int | None], dict[str, Any]] = {}
         self._behind: dict[_Reader, float] = {}
         self._rows = Pace(PACE_S, self._send_rows)
         self._catch_up = Pace(0, self._send_missed)
@@ -79,7 +80,7 @@ class UpdatesTopic:
 
     def hears(self, group: str) -> bool:
         kind = group.partition(".")[0]
-        return kind in {"stage", "stream", "pipelines", "pipeline", "tasks", "backtests", "notifications"}
+        return kind in {"stage", "stream", "pipelines", "pipeline", "tasks", "backtests", "hosts", "notifications"}
 
     def heard(self, event: live.Event) -> None:
         kind, _dot, name = event.group.partition(".")
@@ -96,6 +97,9 @@ class UpdatesTopic:
                 self._rung.add(int(name))
                 self._bells.touch()
             return
+        project = int(name) if kind == "hosts" and name.isdecimal() else None
+        if project is not None:
+            self._changed_hosts.add(project)
         pipeline = str(event.ids.get("pipeline", ""))
         try:
             self._changed_pipelines.add(UUID(pipeline))
@@ -105,8 +109,8 @@ class UpdatesTopic:
         self._changed_backtests |= kind == "backtests"
         self._rows.touch()
         topic = f"pipeline:{name}" if kind == "pipeline" else kind
-        which = pipeline or str(event.ids.get("backtest", ""))
-        self._changed[topic, which] = {"type": "update", "topic": topic, **event.ids}
+        which = pipeline or str(event.ids.get("backtest") or event.ids.get("host") or "")
+        self._changed[topic, which, project] = {"type": "update", "topic": topic, **event.ids}
         self._messages.touch()
 
     def look(self, versions: dict[UUID, tuple[int, int]], *, missed: bool) -> None:
@@ -149,6 +153,7 @@ class UpdatesTopic:
         pipelines, self._changed_pipelines = self._changed_pipelines, set()
         tasks, self._changed_tasks = self._changed_tasks, False
         backtests, self._changed_backtests = self._changed_backtests, False
+        hosts, self._changed_hosts = self._changed_hosts, set()
         readers = self._html_readers(self._readers.values())
         if not readers:
             return
@@ -159,6 +164,7 @@ class UpdatesTopic:
             self._changed_pipelines |= pipelines
             self._changed_tasks |= tasks
             self._changed_backtests |= backtests
+            self._changed_hosts |= hosts
             raise
         if tasks:
             for reader in _of(readers, "tasks"):
@@ -166,6 +172,9 @@ class UpdatesTopic:
         if backtests:
             for reader in _of(readers, "backtests"):
                 reader.socket.outbox.offer(render_pipelines.LOOK_AT_BACKTESTS, missed=reader.missed)
+        for reader in _of(readers, "hosts"):
+            if hosts & reader.projects:
+                reader.socket.outbox.offer(render_pipelines.LOOK_AT_HOSTS, missed=reader.missed)
 
     async def _send_changed(self, readers: list[_Reader], stages: set[UUID], pipelines: set[UUID]) -> None:
         in_database = self._hub.in_database
@@ -219,6 +228,8 @@ class UpdatesTopic:
             # Also of what changed while the page was on its way: a short one may be complete by then.
             for reader in _of(readers, "backtests"):
                 reader.socket.outbox.offer(render_pipelines.LOOK_AT_BACKTESTS)
+            for reader in _of(readers, "hosts"):
+                reader.socket.outbox.offer(render_pipelines.LOOK_AT_HOSTS)
 
     def _html_readers(self, readers: Iterable[_Reader]) -> list[_Reader]:
         return [r for r in readers if not r.socket.is_json and (r.topics & LISTS or r.pipelines)]
@@ -267,10 +278,11 @@ class UpdatesTopic:
 
     async def _send_messages(self) -> None:
         changed, self._changed = self._changed, {}
-        for (topic, _which), message in changed.items():
+        for (topic, _which, project), message in changed.items():
             text = dumps(message)
             for reader in self._readers.values():
-                if reader.socket.is_json and topic in reader.topics:
+                may_see = project is None or project in reader.projects
+                if reader.socket.is_json and topic in reader.topics and may_see:
                     reader.socket.outbox.offer(text)
 
     # --- The training environment ---
@@ -306,7 +318,7 @@ def _languages(readers: Iterable[_Reader]) -> set[str]:
 
 
 async def watch_updates(socket: Socket) -> None:
-    """`/ws/updates/?topics=pipelines,pipeline:UUID,jobs,tasks,backtests,notifications,environment&format=`."""
+    """`/ws/updates/?topics=pipelines,pipeline:UUID,jobs,tasks,backtests,hosts,notifications,environment&format=`."""
     query = socket.query({"topics"})
     topics = frozenset(topic for topic in query.get("topics", "").split(",") if topic)
     if not topics:

@@ -21,7 +21,8 @@ from pipelines.services.advance import advance, go_on, new_attempt
 from pipelines.services.dispatch import requeue_at
 from pipelines.states import Outcome, StageEvent, StageStatus
 from pipelines.transitions import Moves, Step, moving
-from platform_runtime.contract import Claim, ContractError
+from platform_runtime.contract import Claim
+from platform_runtime.message import ContractError
 from platform_site.common.outages import PASSING
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from pipelines.models import Attempt
 from pipelines.transitions import touch_pipeline
-from platform_runtime.contract import ContractError, StatusFile
+from platform_runtime.contract import StatusFile
+from platform_runtime.message import ContractError
 from platform_site.common import live
 
 

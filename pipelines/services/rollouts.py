@@ -12,7 +12,7 @@ from monitoring.services import rollouts as index
 from pipelines.folders import rollouts_folder
 from pipelines.models import Job
 from platform_runtime import rollouts as form
-from platform_runtime.contract import ContractError
+from platform_runtime.message import ContractError
 from platform_runtime.rollouts import Sample
 from platform_site.common.errors import Conflict, NotFound, Unavailable
 

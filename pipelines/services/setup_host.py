@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from environments.messages import announce
 from environments.models import Host
 from environments.services.drift import compare
 from pipelines.kinds.setup_host import problems_of
@@ -78,6 +79,7 @@ def look(host_id: int) -> Pipeline | None:
     finally:
         # Not where it was changed meanwhile: then it is checked anew, and that check goes on.
         Host.objects.filter(pk=host.pk, checking_since=host.checking_since).update(checking_since=None)
+        announce(host)
     if not found.differs:
         return None
     logger.warning("The environment of host %s differs in %s places", host.name, found.count)

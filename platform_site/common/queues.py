@@ -13,6 +13,9 @@ REMOTE: Final = "remote"
 """The same for hosts that are reached over a network: one that keeps silent holds up no other tick."""
 IDLE_HOSTS: Final = "idle-hosts"
 """Looks at hosts that nothing runs on: however many of them keep silent, those with runs wait for none."""
+HOST_CHECKS: Final = "host-checks"
+"""Checks of hosts and comparisons of their environments: minutes, where one is slow. No launch and no look waits
+behind them."""
 NOTIFICATIONS: Final = "notifications"
 """Who is told of what."""
 OUTSIDE: Final = "outside"
@@ -20,4 +23,4 @@ OUTSIDE: Final = "outside"
 
 PRIORITY: Final[dict[str, int]] = {TRAINING: 10, EVALUATION: 7, PREPROCESSING: 6, DEFAULT: 5, MAINTENANCE: 3}
 STAGE_QUEUES: Final = tuple(PRIORITY)
-ALL_QUEUES: Final = (*STAGE_QUEUES, CONTROL, REMOTE, IDLE_HOSTS, NOTIFICATIONS, OUTSIDE)
+ALL_QUEUES: Final = (*STAGE_QUEUES, CONTROL, REMOTE, IDLE_HOSTS, HOST_CHECKS, NOTIFICATIONS, OUTSIDE)

@@ -13,7 +13,6 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from environments import training
 from environments.drift import drift
 from environments.forms import FORMS
-from environments.messages import send_comparison
 from environments.models import Host
 from environments.selectors import host_for, hosts_for
 from environments.services import hosts as services
@@ -156,17 +155,12 @@ def enroll_host(request: HttpRequest, name: str) -> HttpResponse:
 @require_POST
 @needs(Role.OPERATOR)
 def check_host(request: HttpRequest, name: str) -> HttpResponse:
+    """By a worker: the page says that it is being checked, and is told what came of it."""
     found = host_for(request.user, name)
-    if found.kind == Host.Kind.RAY:
-        services.begin_check(found)
-        return redirect("host", name=found.name)
     try:
-        services.check(found)
-    except PlatformError as error:
+        services.begin_check(found)
+    except Conflict as error:
         messages.error(request, error.message)
-    else:
-        send_comparison(found.pk)
-        messages.success(request, _("Host %(host)s answers.") % {"host": found.name})
     return redirect("host", name=found.name)
 
 

@@ -25,14 +25,15 @@ LOG_TAIL: Final = 8 << 10
 @needs(Role.VIEWER)
 def system(request: HttpRequest) -> HttpResponse:
     visible = Host.objects.filter(project__in=projects_for(request.user))
-    hosts = [(host, training.state(host), drift(host)) for host in visible]
-    here, state, compared = next((one for one in hosts if one[0].is_local), (None, None, None))
+    hosts = [(host, training.state(host), drift(host), not problems_of(host)) for host in visible]
+    here, state, compared, can_set_up = next((one for one in hosts if one[0].is_local), (None, None, None, False))
     context = {
         "hosts": hosts,
+        "others": [one for one in hosts if not one[0].is_local],
         "here": here,
         "state": state,
         "drift": compared,
-        "can_set_up": here is not None and not problems_of(here),
+        "can_set_up": can_set_up,
         "policy": settings.ENVIRONMENT_POLICY,
         # What the set-up says can name this machine's folders: for those who run things here.
         "log": tail(state.log) if state is not None and may_operate(request) else "",

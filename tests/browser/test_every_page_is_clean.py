@@ -83,6 +83,9 @@ def runs(database: None, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     made["running"].measure(range(1, 6))
     fields = {"address": "https://ray-head:8265", "root": "/mnt/shared", "python": "/opt/venv/bin/python"}
     builders.host("lab", kind="ray", checking_since=timezone.now(), **fields)
+    for name, count in (("gpu-few", 3), ("gpu-many", 24), ("gpu-same", 0)):
+        drifted(name, count)
+    builders.host("gpu-new", kind="ssh", address="gpu-new.example.org", user="trainer")
     return Runs(
         *(f"/jobs/{made[name].job.pk}/" for name in ("running", "failed", "completed", "queued")),
         *(f"/pipelines/{pipeline.pk}/" for pipeline in (whole, broken, unstarted, wide)),
@@ -92,6 +95,21 @@ def runs(database: None, tmp_path_factory: pytest.TempPathFactory) -> Runs:
         told(),
         *backtests(),
     )
+
+
+def drifted(name: str, count: int) -> None:
+    """A host whose environment differs in so many packages, and in verl's files."""
+    versions = [{"wanted": f"2.{n}.0", "found": "" if n % 3 == 2 else f"1.{n}.0"} for n in range(count)]
+    checks = [{"name": f"some-package-{n}", "status": "error", "message": "", **one} for n, one in enumerate(versions)]
+    message = "1 file(s) differ from the release, first verl/trainer/sft_trainer.py"
+    checks += [{"name": "verl", "status": "error", "message": message}] if count else []
+    checks.append({"name": "disk", "status": "warning", "message": "3.1 GB free, that is little"})
+    environment = {"ok": not count, "kind": "cpu", "python": "/p", "torch_build": "cpu", "checks": checks, "wanted": ""}
+    now = timezone.now()
+    facts = {"cpus": 64, "memory": 1 << 38, "gpus": [], "training": {"torch": "2.13.0", "verl": "0.9.1"}}
+    where = {"kind": "ssh", "address": f"{name}.example.org", "user": "trainer", "host_key": "ssh-ed25519 AAAA"}
+    seen = {"facts": facts, "facts_at": now, "seen_at": now, "environment_at": now}
+    builders.host(name, environment=environment, **where, **seen)
 
 
 def told() -> str:

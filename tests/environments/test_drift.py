@@ -14,6 +14,7 @@ import pytest
 from django.conf import LazySettings
 from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -28,7 +29,7 @@ from pipelines.tasks import maintenance_tick
 from platform_site.common.errors import Conflict, Invalid, Unavailable
 from platform_site.common.messages import connect
 from platform_site.common.models import AuditEvent
-from platform_site.common.queues import MAINTENANCE
+from platform_site.common.queues import HOST_CHECKS
 from tests import people
 from tests.pipelines import builders
 
@@ -70,7 +71,8 @@ def charlie() -> APIClient:
 
 def report(host: Host, *, ok: bool = False, age: timedelta = timedelta(0), **more: Any) -> None:
     """As if it had been compared."""
-    checks = [] if ok else [{"name": "torch", "status": "error", "message": "2.0 is installed; 2.13.0 is needed"}]
+    torch = {"name": "torch", "status": "error", "message": "2.0 is installed; 2.13.0 is needed"}
+    checks = [] if ok else [{**torch, "wanted": "2.13.0", "found": "2.0"}]
     host.environment = {
         "ok": ok, "kind": "cpu", "python": "/p", "torch_build": "cpu", "checks": checks, "wanted": needed(), **more,
     }  # fmt: skip
@@ -97,6 +99,11 @@ def test_each_difference_is_told(machine: Host, tmp_path: Path) -> None:
     told = {one.name: one.message for one in found.differences}
     assert told["transformers"].startswith("1.0 is installed; ")
     assert told["numpy"].startswith("missing; ")
+    needed_versions = VERSIONS["training"]["cpu"]["packages"]
+    assert {(one.name, one.wanted, one.found) for one in found.differences if one.status == "error"} == {
+        ("transformers", needed_versions["transformers"], "1.0"),
+        ("numpy", needed_versions["numpy"], ""),
+    }
 
 
 def test_what_cannot_be_compared_says_why(machine: Host, tmp_path: Path) -> None:
@@ -146,11 +153,11 @@ def test_nobody_asks_hosts_that_do_not_answer_were_not_checked_or_are_switched_o
 def test_the_scheduler_has_every_host_compared_at_its_start(machine: Host) -> None:
     report(machine, ok=True)
     with connect() as redis:
-        before = redis.llen(f"anneal:{MAINTENANCE}")
+        before = redis.llen(f"anneal:{HOST_CHECKS}")
         maintenance_tick()
-        assert redis.llen(f"anneal:{MAINTENANCE}") == before + 1  # the integrity check alone
+        assert redis.llen(f"anneal:{HOST_CHECKS}") == before
         maintenance_tick(at_start=True)
-        assert redis.llen(f"anneal:{MAINTENANCE}") == before + 3
+        assert redis.llen(f"anneal:{HOST_CHECKS}") == before + 1
 
 
 @pytest.fixture
@@ -276,8 +283,9 @@ def test_the_api_tells_of_this_machine_and_of_each_host(machine: Host, charlie: 
     builders.host("gpu-2", **ssh)
     told = charlie.get("/api/v1/system/env/").json()
     assert (told["host"], told["status"], told["policy"]) == ("local", "differs", "report")
+    message = "2.0 is installed; 2.13.0 is needed"
     assert told["differences"] == [
-        {"name": "torch", "status": "error", "message": "2.0 is installed; 2.13.0 is needed"}
+        {"name": "torch", "status": "error", "message": message, "wanted": "2.13.0", "found": "2.0"}
     ]
     assert [(one["host"], one["status"]) for one in told["hosts"]] == [("gpu-1", "current"), ("gpu-2", "unknown")]
     assert charlie.get("/api/v1/hosts/gpu-1/").json()["environment"]["status"] == "current"
@@ -298,7 +306,52 @@ def test_pages_tell_it(machine: Host, client: Client) -> None:
     for address in ("/system/", "/hosts/local/", "/hosts/"):
         page = client.get(address).content.decode()
         assert "Differs" in page, address
-    assert "2.0 is installed; 2.13.0 is needed" in client.get("/hosts/local/").content.decode()
+    for address in ("/system/", "/hosts/local/"):
+        row = client.get(address).content.decode().split("<code>torch</code>")[1].split("</tr>")[0]
+        assert ">2.13.0<" in row, address
+        assert ">2.0<" in row, address
+
+
+def differing(name: str, count: int) -> Host:
+    versions = [{"wanted": f"2.{n}", "found": f"1.{n}"} for n in range(count)]
+    checks = [{"name": f"{name}-{n}", "status": "error", "message": "", **one} for n, one in enumerate(versions)]
+    told = {"kind": "cpu", "python": "/p", "torch_build": "cpu", "wanted": needed()}
+    fields: dict[str, Any] = {"kind": Host.Kind.SSH, "address": "a", "user": "u", "environment_at": timezone.now()}
+    return builders.host(name, environment={"ok": not count, "checks": checks, **told}, **fields)
+
+
+def part_of(page: str, host: str) -> str:
+    """What the system page says of a host's environment."""
+    return page.split(f'href="/hosts/{host}/">{host}</a></h3>')[1].split("</section>")[0]
+
+
+def test_the_system_page_says_of_each_host_what_differs_in_the_same_number_of_queries(
+    machine: Host, client: Client
+) -> None:
+    report(machine, ok=True)
+    differing("few", 2)
+    differing("none", 0)
+    builders.host("new", kind=Host.Kind.SSH, address="a", user="u")
+    client.force_login(people.alice())
+    with CaptureQueriesContext(connection) as before:
+        page = client.get("/system/").content.decode()
+    few, none, new = (part_of(page, name) for name in ("few", "none", "new"))
+    for n in range(2):
+        row = few.split(f"<code>few-{n}</code>")[1].split("</tr>")[0]
+        assert f">2.{n}<" in row
+        assert f">1.{n}<" in row
+    assert " open>" in few.split("<details")[1]
+    assert "as the platform needs it" in none
+    assert "<table" not in none
+    assert "not checked yet" in new
+    for n in range(5):
+        differing(f"many-{n}", 20)
+    with CaptureQueriesContext(connection) as after:
+        page = client.get("/system/").content.decode()
+    assert len(after) == len(before)
+    many = part_of(page, "many-0")
+    assert many.count("<code>many-0-") == 20
+    assert " open>" not in many, "a long list is folded"
 
 
 def test_this_machine_is_brought_up_to_date_by_its_page_and_its_environment_by_the_scripts_of_the_checkout(

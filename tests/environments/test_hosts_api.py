@@ -1,7 +1,12 @@
 """Hosts over the API and in the admin: what goes in, and that nothing secret comes out."""
 
 import json
+import socket
 import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +21,16 @@ from rest_framework.test import APIClient
 from environments.models import Host
 from environments.services import hosts as services
 from environments.transports.secrets import Secret
+from pipelines.services import setup_host
 from platform_site.common.errors import NotFound
-from platform_site.common.models import AuditEvent
+from platform_site.common.models import AuditEvent, User
 from tests import people
 from tests.pipelines import builders
+from tests.pipelines.conftest import asked
 from tests.ssh import sshd
 from tests.ssh.hosts import MakeHost
+
+__all__ = ["asked"]
 
 pytestmark = pytest.mark.django_db
 
@@ -241,8 +250,93 @@ def test_the_same_steps_on_pages(client: Client, server: sshd.Sshd, account: ssh
     assert client.post("/hosts/far/enroll/", {"fingerprint": fingerprint}).status_code == 302
     assert client.post("/hosts/far/check/").status_code == 302
     told = client.get("/hosts/far/").content.decode()
+    assert "being checked" in told
+    assert "Checking…" in told
+    setup_host.look(Host.objects.get().pk)
+    told = client.get("/hosts/far/").content.decode()
+    assert "Check now" in told
     assert "reachable" in told
     assert "Set up" in told
+
+
+@pytest.fixture
+def silence(request: pytest.FixtureRequest) -> Iterator[int]:
+    """The port of one that accepts connections and says nothing, or nothing but what is given as its parameter."""
+    accepted: list[socket.socket] = []
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                accepted.append(listener.accept()[0])
+                accepted[-1].sendall(getattr(request, "param", b""))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+    for one in accepted:
+        one.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "silence"),
+    [(Host.Kind.SSH, b""), (Host.Kind.SSH, b"SSH-2.0-OpenSSH_9.9\r\n"), (Host.Kind.RAY, b"")],
+    indirect=["silence"],
+)
+def test_a_host_that_says_nothing_holds_up_no_page(client: Client, silence: int, kind: Host.Kind) -> None:
+    """Whoever asked is answered at once; the worker waits, and keeps what hindered it."""
+    if kind == Host.Kind.SSH:
+        sealed = Secret(password=PLANTED).sealed()
+        fields = {
+            "address": "127.0.0.1",
+            "port": silence,
+            "user": "u",
+            "secret": sealed,
+            "host_key": "ssh-ed25519 AAAA",
+        }
+    else:
+        fields = {"address": f"http://127.0.0.1:{silence}", "root": "/mnt/shared", "python": "/opt/python"}
+    host = builders.host("far", kind=kind, **fields)
+    client.force_login(people.charlie())
+    begun = time.monotonic()
+    assert client.post("/hosts/far/check/").status_code == 302
+    assert "being checked" in client.get("/hosts/far/").content.decode()
+    assert time.monotonic() - begun < 5, "a handshake is waited for 10 s"
+    setup_host.look(host.pk)
+    host.refresh_from_db()
+    assert time.monotonic() - begun > 5, "it was silent indeed"
+    assert (host.checking_since, host.facts_at) == (None, None)
+    assert host.unreachable_since is not None
+    assert host.last_error
+
+
+@pytest.mark.parametrize("silence", [b"", b"SSH-2.0-OpenSSH_9.9\r\n"], indirect=True)
+def test_a_host_that_shows_no_key_is_told_as_such(charlie: APIClient, silence: int) -> None:
+    builders.host("far", kind=Host.Kind.SSH, address="127.0.0.1", port=silence, user="u")
+    answer = post(charlie, "hosts/far/enroll/", {})
+    assert answer.status_code == 503
+    assert "far does not answer at 127.0.0.1" in answer.json()["error"]["message"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_program_is_answered_with_what_this_machine_is_and_a_page_has_a_worker_look(
+    charlie: APIClient, client: Client, asked: Callable[[], list[int]]
+) -> None:
+    here = builders.host()
+    answer = post(charlie, "hosts/local/check/", {})
+    assert (answer.status_code, answer.json()["checking_since"]) == (200, None)
+    assert answer.json()["facts"]["cpus"] >= 1
+    assert asked() == [here.pk], "its environment is compared soon after"
+    Host.objects.update(facts={})
+    client.force_login(User.objects.get(username="charlie"))
+    client.post("/hosts/local/check/")
+    here.refresh_from_db()
+    assert here.checking_since
+    assert here.facts == {}
+    setup_host.look(here.pk)
+    here.refresh_from_db()
+    assert here.checking_since is None
+    assert here.facts["cpus"] >= 1
 
 
 def test_the_admin_takes_credentials_and_never_shows_them(client: Client) -> None:

@@ -19,10 +19,10 @@ from platform_site.common.errors import Conflict, Unavailable
 from platform_site.common.models import AuditEvent
 from tests import people
 from tests.pipelines import builders
-from tests.pipelines.conftest import sent
+from tests.pipelines.conftest import asked
 from tests.ssh.hosts import MakeHost, account, make_host, server
 
-__all__ = ["account", "make_host", "sent", "server"]
+__all__ = ["account", "asked", "make_host", "server"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -75,7 +75,7 @@ def charlie(far: Host) -> APIClient:
     ],
 )
 def test_another_place_is_not_checked_yet_and_is_checked_again(
-    far: Host, sent: Callable[[], list[int]], change: dict[str, Any], checks_again: bool
+    far: Host, asked: Callable[[], list[int]], change: dict[str, Any], checks_again: bool
 ) -> None:
     services.update(people.charlie(), far, change)
     far.refresh_from_db()
@@ -84,25 +84,25 @@ def test_another_place_is_not_checked_yet_and_is_checked_again(
     assert "not checked yet" in training.state(far).message
     assert drift(far).status == "unknown"
     assert services.is_being_checked(far) is checks_again
-    assert sent() == ([far.pk] if checks_again else [])
+    assert asked() == ([far.pk] if checks_again else [])
 
 
 @pytest.mark.parametrize("change", [{"slots": 4}, {"enabled": False}, {"labels": ["h100"]}, {"password": "another"}])
-def test_the_same_place_stays_checked(far: Host, sent: Callable[[], list[int]], change: dict[str, Any]) -> None:
+def test_the_same_place_stays_checked(far: Host, asked: Callable[[], list[int]], change: dict[str, Any]) -> None:
     services.update(people.charlie(), far, {**PLACE, **change})
     far.refresh_from_db()
     assert training.state(far).ready
     assert drift(far).status == "current"
-    assert sent() == []
+    assert asked() == []
 
 
-def test_this_machine_with_another_python_is_compared_again(sent: Callable[[], list[int]]) -> None:
+def test_this_machine_with_another_python_is_compared_again(asked: Callable[[], list[int]]) -> None:
     fields = {"facts": {"cpus": 2}, "facts_at": timezone.now(), "environment_at": timezone.now()}
     local = builders.host(environment={"ok": True}, **fields)
     services.update(people.charlie(), local, {"python": "/usr/bin/python3"})
     local.refresh_from_db()
     assert (local.environment, local.environment_at, local.facts) == ({}, None, {"cpus": 2})
-    assert sent() == [local.pk]
+    assert asked() == [local.pk]
 
 
 @pytest.mark.ssh
@@ -194,7 +194,7 @@ def test_in_the_admin_too(far: Host, client: Client) -> None:
 
 
 def test_a_cluster_has_one_status_and_its_check_keeps_nobody_waiting(
-    client: Client, sent: Callable[[], list[int]]
+    client: Client, asked: Callable[[], list[int]]
 ) -> None:
     fields = {"address": "http://127.0.0.1:9", "root": "/mnt/shared", "python": "/opt/venv/bin/python"}
     lab = builders.host("lab", kind=Host.Kind.RAY, **fields)
@@ -209,7 +209,7 @@ def test_a_cluster_has_one_status_and_its_check_keeps_nobody_waiting(
     assert client.post("/hosts/lab/check/").headers["Location"] == "/hosts/lab/"
     assert stands() == ["being checked"]
     client.post("/hosts/lab/check/")
-    assert sent() == [lab.pk]
+    assert asked() == [lab.pk]
     setup_host.look(lab.pk)
     assert stands() == ["Unreachable"]
     Host.objects.update(unreachable_since=None, failures=0, last_error="no such folder", last_error_at=timezone.now())

@@ -9,8 +9,11 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from environments.models import Host
+from environments.services import hosts
+from pipelines.services import setup_host
 from pipelines.services.backtests import Asked, create, work
 from pipelines.states import StageStatus
+from platform_site.common import live
 from platform_site.common.models import User
 from tests.pipelines import builders
 from tests.pipelines.past_runs import past_run
@@ -75,6 +78,33 @@ def test_the_page_of_back_tests_looks_again_as_one_goes_on(run: Run, lines: Line
     page.during(1.0)
     run.log_and_sync(3, loss=1)
     assert page.during(1.0) == [], "of anything else it hears nothing"
+
+
+def test_pages_of_hosts_look_again_as_one_is_checked_and_programs_are_told_its_name(lines: Lines, alice: User) -> None:
+    builders.project()
+    page = lines.page("/ws/updates/?topics=hosts", alice)
+    program = lines.program("/ws/updates/?format=json&topics=hosts", alice)
+    assert "hosts-changed" in page.next(timeout=3), "what changed while the page was on its way"
+    program.during(0.5)
+    far = builders.host("far", kind=Host.Kind.RAY, address="http://127.0.0.1:9", root="/mnt/s", python="/opt/python")
+    hosts.begin_check(far)
+    assert "hosts-changed" in page.next(timeout=3)
+    assert program.next() == {"type": "update", "topic": "hosts", "host": "far"}
+    page.during(1.0)
+    program.during(0.5)
+    setup_host.look(far.pk)
+    assert "hosts-changed" in page.next(timeout=3), "it is told what came of it"
+    assert program.next() == {"type": "update", "topic": "hosts", "host": "far"}
+
+
+def test_hosts_of_projects_that_one_does_not_see_are_not_told(lines: Lines, alice: User) -> None:
+    page = lines.page("/ws/updates/?topics=hosts", alice)
+    program = lines.program("/ws/updates/?format=json&topics=hosts", alice)
+    page.during(1.0)
+    program.during(0.5)
+    live.push_on_commit("hosts.999999", host="secret-host")
+    assert page.during(1.5) == []
+    assert program.during(1.0) == []
 
 
 def test_the_training_environment_is_told_as_it_gets_ready(

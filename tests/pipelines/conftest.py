@@ -23,6 +23,7 @@ from pipelines.transitions import move_pipeline
 from platform_runtime.contract import Command
 from platform_site import valkey
 from platform_site.common.models import User
+from platform_site.common.queues import HOST_CHECKS, MAINTENANCE
 
 from . import builders
 
@@ -127,12 +128,18 @@ class Hands:
 @pytest.fixture
 def sent(valkey_server: valkey.Server) -> Callable[[], list[str]]:
     """The first arguments of what waits in the queue of maintenance."""
+    return lambda: _waiting(valkey_server, MAINTENANCE)
 
-    def waiting() -> list[str]:
-        with redis.Redis(unix_socket_path=str(valkey_server.socket)) as client:
-            return sorted({orjson.loads(body)["args"][0] for body in client.hvals("anneal:maintenance.msgs")})
 
-    return waiting
+@pytest.fixture
+def asked(valkey_server: valkey.Server) -> Callable[[], list[int]]:
+    """The hosts that wait to be checked."""
+    return lambda: _waiting(valkey_server, HOST_CHECKS)
+
+
+def _waiting(server: valkey.Server, queue: str) -> list[Any]:
+    with redis.Redis(unix_socket_path=str(server.socket)) as client:
+        return sorted({orjson.loads(body)["args"][0] for body in client.hvals(f"anneal:{queue}.msgs")})
 
 
 @pytest.fixture

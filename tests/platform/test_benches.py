@@ -42,7 +42,7 @@ def measured(name: str, tmp_path: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", sorted(BENCHES.keys() - {"pipeline"}))
+@pytest.mark.parametrize("name", sorted(BENCHES.keys() - {"pages", "pipeline"}))
 def test_each_bench_prints_figures_limit_and_goals_as_one_object(tmp_path: Path, name: str) -> None:
     if name == "ssh":
         sshd.need()
@@ -67,6 +67,19 @@ def test_the_bench_of_pipelines_runs_chain_and_fan_to_their_end(tmp_path: Path) 
         figures["chain_ms_a_stage"]["p50"] / limit["redis_and_two_commits_ms"]["p50"], rel=0.05
     )
     assert figures["rest_percent_of_a_core"].keys() >= {"web", "worker"}
+
+
+def test_none_of_the_pages_asks_the_database_more_often_where_there_is_more(tmp_path: Path) -> None:
+    """Twice as many pipelines, and a run twice as long."""
+    found = measured("pages", tmp_path)
+
+    pages = found["figures"]["pages"]
+    assert pages.keys() >= {"home", "jobs", "job", "job-compare", "pipelines", "pipeline", "tasks", "recipe", "system"}
+    assert {name: page["queries"] for name, page in pages.items()} == {
+        name: page["queries_before"] for name, page in pages.items()
+    }
+    assert all(page["ms"]["n"] == 2 for page in pages.values())
+    assert found["goals"].keys() == {"slowest_p95_ms", "most_queries_more"}
 
 
 def test_runs_are_made_up_in_no_folder_but_a_bench_s_own(tmp_path: Path) -> None:

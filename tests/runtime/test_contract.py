@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform_runtime import contract
+from platform_runtime import contract, message
 from platform_runtime.contract import (
     AnomalyInfo,
     CheckpointInfo,
@@ -23,8 +23,8 @@ from platform_runtime.contract import (
 )
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
-seconds = st.floats(0, contract.MOST_SECONDS, exclude_max=True)
-codes = st.integers(0, contract.MOST_CODE - 1)
+seconds = st.floats(0, message.MOST_SECONDS, exclude_max=True)
+codes = st.integers(0, message.MOST_CODE - 1)
 integers = st.integers(-(2**62), 2**62)
 texts = st.text(max_size=30)
 messages = st.one_of(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from platform_runtime.contract import ContractError
 from platform_runtime.gpus import Gpus
 from platform_runtime.machine import Meter, Record
+from platform_runtime.message import ContractError
 from platform_runtime.system import SystemSample
 
 from .runs import Run, until

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from platform_runtime import rollouts
-from platform_runtime.contract import ContractError
+from platform_runtime.message import ContractError
 from platform_runtime.rollouts import Sample
 
 SAMPLE = Sample(

@@ -5,13 +5,25 @@ seconds. `from_json` ignores unknown keys, so that either side may be newer, and
 anything missing or of the wrong type.
 """
 
-import json
 import os
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Literal, Self, TypeVar, cast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, Self, cast
+
+from platform_runtime.message import (
+    ContractError,
+    Message,
+    as_boolean,
+    as_code,
+    as_integer,
+    as_mapping,
+    as_seconds,
+    as_text,
+    as_texts,
+    optional,
+    read,
+)
 
 VERSION: Final = 1
 
@@ -33,18 +45,8 @@ RESULT: Final = "result.json"
 EXIT: Final = "exit.json"
 METRICS_DIR: Final = "metrics"
 
-MOST_SECONDS: Final = 1e11
-"""No moment and no duration here is longer: the year 5138. Beyond the calendar, nobody could work with it."""
-MOST_CODE: Final = 2**31
-
 MetricValue = float | int | str
 """A number, or "NaN", "Infinity", "-Infinity": JSON has no other way to say those."""
-
-T = TypeVar("T")
-
-
-class ContractError(ValueError):
-    """A file of a run folder does not say what it must. The message names the key."""
 
 
 def metrics_name(uuid: str) -> str:
@@ -129,88 +131,6 @@ class RunFolder:
         return os.path.join(parent, "checkpoints", attempt)
 
 
-class Message(ABC):
-    """JSON in and out for the frozen dataclasses below."""
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(cast(Any, self))
-
-    @classmethod
-    @abstractmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Raises ContractError."""
-
-    def to_bytes(self) -> bytes:
-        return (json.dumps(self.to_json(), indent=1, sort_keys=True) + "\n").encode()
-
-    @classmethod
-    def from_bytes(cls, content: bytes) -> Self:
-        try:
-            data = json.loads(content)
-        except (ValueError, RecursionError) as error:
-            raise ContractError(f"{cls.__name__}: not JSON: {error}") from error
-        if not isinstance(data, dict):
-            raise ContractError(f"{cls.__name__}: an object was expected")
-        return cls.from_json(data)
-
-
-def _get(data: Mapping[str, Any], key: str, read: Callable[[Any], T]) -> T:
-    try:
-        return read(data[key])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ContractError(f"{key}: {error!r}") from error
-
-
-def _optional(read: Callable[[Any], T]) -> Callable[[Any], T | None]:
-    return lambda value: None if value is None else read(value)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError("a text was expected")
-    return value
-
-
-def _integer(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError("a whole number was expected")
-    if not -(2**63) <= value < 2**63:
-        raise ValueError("no whole number of 64 bits")
-    return value
-
-
-def _code(value: Any) -> int:
-    if not 0 <= _integer(value) < MOST_CODE:
-        raise ValueError("no exit code or signal")
-    return _integer(value)
-
-
-def _seconds(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError("a number was expected")
-    if not 0 <= value < MOST_SECONDS:
-        raise ValueError("no moment or duration")
-    return float(value)
-
-
-def _boolean(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError("true or false was expected")
-    return value
-
-
-def _texts(value: Any) -> list[str]:
-    if not isinstance(value, list):
-        raise TypeError("a list was expected")
-    return [_text(item) for item in value]
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError("an object was expected")
-    return value
-
-
 @dataclass(frozen=True)
 class Command(Message):
     """command.json: what the runner starts. `env` is the whole environment of the process."""
@@ -228,15 +148,15 @@ class Command(Message):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         command = cls(
-            argv=_get(data, "argv", _texts),
-            env={key: _text(value) for key, value in _get(data, "env", _mapping).items()},
-            cwd=_get(data, "cwd", _text),
-            launch_token=_get(data, "launch_token", _text),
-            uuid=_get(data, "uuid", _text),
-            target_step=_get(data, "target_step", _optional(_integer)),
-            checkpoint_required=_get(data, "checkpoint_required", _boolean),
-            checkpoint_folder=_get(data, "checkpoint_folder", _text),
-            stop_grace_s=_get(data, "stop_grace_s", _seconds),
+            argv=read(data, "argv", as_texts),
+            env={key: as_text(value) for key, value in read(data, "env", as_mapping).items()},
+            cwd=read(data, "cwd", as_text),
+            launch_token=read(data, "launch_token", as_text),
+            uuid=read(data, "uuid", as_text),
+            target_step=read(data, "target_step", optional(as_integer)),
+            checkpoint_required=read(data, "checkpoint_required", as_boolean),
+            checkpoint_folder=read(data, "checkpoint_folder", as_text),
+            stop_grace_s=read(data, "stop_grace_s", as_seconds),
         )
         if not command.argv:
             raise ContractError("argv: empty")
@@ -259,15 +179,15 @@ class Claim(Message):
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        owner = _get(data, "owner", _text)
+        owner = read(data, "owner", as_text)
         if owner not in ("runner", "revoked"):
             raise ContractError(f"owner: {owner!r} is neither runner nor revoked")
         return cls(
             owner=cast(Literal["runner", "revoked"], owner),
-            pid=_get(data, "pid", _optional(_integer)),
-            start_time=_get(data, "start_time", _optional(_integer)),
-            boot_id=_get(data, "boot_id", _optional(_text)),
-            at=_get(data, "at", _seconds),
+            pid=read(data, "pid", optional(as_integer)),
+            start_time=read(data, "start_time", optional(as_integer)),
+            boot_id=read(data, "boot_id", optional(as_text)),
+            at=read(data, "at", as_seconds),
         )
 
 
@@ -286,13 +206,13 @@ class ProcessInfo(Message):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         return cls(
-            runner_pid=_get(data, "runner_pid", _integer),
-            runner_start_time=_get(data, "runner_start_time", _integer),
-            boot_id=_get(data, "boot_id", _text),
-            child_pid=_get(data, "child_pid", _integer),
-            child_start_time=_get(data, "child_start_time", _integer),
-            launch_token=_get(data, "launch_token", _text),
-            started_at=_get(data, "started_at", _seconds),
+            runner_pid=read(data, "runner_pid", as_integer),
+            runner_start_time=read(data, "runner_start_time", as_integer),
+            boot_id=read(data, "boot_id", as_text),
+            child_pid=read(data, "child_pid", as_integer),
+            child_start_time=read(data, "child_start_time", as_integer),
+            launch_token=read(data, "launch_token", as_text),
+            started_at=read(data, "started_at", as_seconds),
         )
 
 
@@ -311,9 +231,9 @@ class CheckpointInfo(Message):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         return cls(
-            step=_get(data, "step", _optional(_integer)),
-            ok=_get(data, "ok", _boolean),
-            why=_get(data, "why", _text),
+            step=read(data, "step", optional(as_integer)),
+            ok=read(data, "ok", as_boolean),
+            why=read(data, "why", as_text),
         )
 
 
@@ -337,13 +257,13 @@ class ExitInfo(Message):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         return cls(
-            code=_get(data, "code", _optional(_code)),
-            signal=_get(data, "signal", _optional(_code)),
-            started_at=_get(data, "started_at", _seconds),
-            finished_at=_get(data, "finished_at", _seconds),
-            elapsed_s=_get(data, "elapsed_s", _seconds),
-            checkpoint=CheckpointInfo.from_json(_get(data, "checkpoint", _mapping)),
-            disk_free=_get({"disk_free": None, **data}, "disk_free", _optional(_integer)),
+            code=read(data, "code", optional(as_code)),
+            signal=read(data, "signal", optional(as_code)),
+            started_at=read(data, "started_at", as_seconds),
+            finished_at=read(data, "finished_at", as_seconds),
+            elapsed_s=read(data, "elapsed_s", as_seconds),
+            checkpoint=CheckpointInfo.from_json(read(data, "checkpoint", as_mapping)),
+            disk_free=read({"disk_free": None, **data}, "disk_free", optional(as_integer)),
         )
 
 
@@ -356,7 +276,7 @@ class AnomalyInfo(Message):
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        return cls(type=_get(data, "type", _text), message=_get(data, "message", _text))
+        return cls(type=read(data, "type", as_text), message=read(data, "message", as_text))
 
 
 @dataclass(frozen=True)
@@ -379,11 +299,11 @@ class MetricLine(Message):
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         anomaly = data.get("anomaly")
         return cls(
-            step=_get(data, "step", _integer),
-            time=_get(data, "time", _seconds),
-            metrics=_get(data, "metrics", _mapping),
-            anomaly=None if anomaly is None else AnomalyInfo.from_json(_get(data, "anomaly", _mapping)),
-            v=_get(data, "v", _integer),
+            step=read(data, "step", as_integer),
+            time=read(data, "time", as_seconds),
+            metrics=read(data, "metrics", as_mapping),
+            anomaly=None if anomaly is None else AnomalyInfo.from_json(read(data, "anomaly", as_mapping)),
+            v=read(data, "v", as_integer),
         )
 
 
@@ -408,18 +328,18 @@ class StatusFile(Message):
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        state = _get(data, "state", _text)
+        state = read(data, "state", as_text)
         if state not in ("starting", "running", "finished", "failed"):
             raise ContractError(f"state: {state!r} is unknown")
         return cls(
             state=cast(Literal["starting", "running", "finished", "failed"], state),
-            step=_get(data, "step", _optional(_integer)),
-            target_step=_get(data, "target_step", _optional(_integer)),
-            unit=_get(data, "unit", _text),
-            updated_at=_get(data, "updated_at", _seconds),
-            heartbeat_at=_get(data, "heartbeat_at", _seconds),
-            has_anomaly=_get(data, "has_anomaly", _boolean),
-            anomaly_type=_get(data, "anomaly_type", _optional(_text)),
-            anomaly_message=_get(data, "anomaly_message", _optional(_text)),
-            pace_s=_get(data, "pace_s", _optional(_seconds)) if "pace_s" in data else None,
+            step=read(data, "step", optional(as_integer)),
+            target_step=read(data, "target_step", optional(as_integer)),
+            unit=read(data, "unit", as_text),
+            updated_at=read(data, "updated_at", as_seconds),
+            heartbeat_at=read(data, "heartbeat_at", as_seconds),
+            has_anomaly=read(data, "has_anomaly", as_boolean),
+            anomaly_type=read(data, "anomaly_type", optional(as_text)),
+            anomaly_message=read(data, "anomaly_message", optional(as_text)),
+            pace_s=read(data, "pace_s", optional(as_seconds)) if "pace_s" in data else None,
         )

@@ -19,7 +19,8 @@ from typing import Any, Final, Self
 
 from platform_runtime import answers, files, rows
 from platform_runtime.checkpoints import BadCheckpointError, verify
-from platform_runtime.contract import ContractError, Message, RunFolder
+from platform_runtime.contract import RunFolder
+from platform_runtime.message import ContractError, Message
 from platform_runtime.status import Status
 
 TASK: Final = "task.json"

@@ -6,7 +6,7 @@ import stat
 import tempfile
 from typing import Final, TypeVar
 
-from platform_runtime.contract import ContractError, Message
+from platform_runtime.message import ContractError, Message
 
 M = TypeVar("M", bound=Message)
 

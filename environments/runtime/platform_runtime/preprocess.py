@@ -19,7 +19,8 @@ from dataclasses import asdict, dataclass, field
 from typing import IO, Any, Final, Self
 
 from platform_runtime import files, rows
-from platform_runtime.contract import ContractError, Message, RunFolder
+from platform_runtime.contract import RunFolder
+from platform_runtime.message import ContractError, Message
 from platform_runtime.rows import BadRowError, Columns, EmptyRowError, Tally
 from platform_runtime.status import Status
 

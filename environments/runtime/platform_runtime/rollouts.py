@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from platform_runtime import files
-from platform_runtime.contract import VERSION, ContractError, Message, MetricValue
+from platform_runtime.contract import VERSION, MetricValue
+from platform_runtime.message import ContractError, Message
 
 FOLDER: Final = "rollouts"
 

@@ -28,11 +28,11 @@ from platform_runtime.contract import (
     CheckpointInfo,
     Claim,
     Command,
-    ContractError,
     ExitInfo,
     ProcessInfo,
     RunFolder,
 )
+from platform_runtime.message import ContractError
 
 NOT_FOUND, CANNOT_RUN = 127, 126
 USAGE, NOT_CLAIMED = 2, 75

@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from platform_runtime import processes
-from platform_runtime.contract import ENV_RUN_FOLDER, ContractError, ProcessInfo, RunFolder
+from platform_runtime.contract import ENV_RUN_FOLDER, ProcessInfo, RunFolder
+from platform_runtime.message import ContractError
 
 NAME: Final = "stacks.txt"
 SIGNAL: Final = signal.SIGUSR1

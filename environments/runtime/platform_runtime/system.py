@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from platform_runtime.contract import MOST_SECONDS, VERSION, ContractError
+from platform_runtime.contract import VERSION
+from platform_runtime.message import MOST_SECONDS, ContractError
 
 PERIOD_S: Final = 5.0
 """Between two samples."""

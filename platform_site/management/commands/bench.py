@@ -14,7 +14,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from platform_site.benches import callback, live, pipeline, sandbox, sockets, ssh, store
+from platform_site.benches import callback, live, pages, pipeline, sandbox, sockets, ssh, start, store
 from platform_site.benches.figures import Figures, machine, versions
 
 BENCHES: Final[dict[str, Callable[[Figures], None]]] = {
@@ -24,8 +24,10 @@ BENCHES: Final[dict[str, Callable[[Figures], None]]] = {
     "chart": store.chart,
     "live": live.measure,
     "pipeline": pipeline.measure,
+    "pages": pages.measure,
     "sockets": sockets.measure,
     "ssh": ssh.measure,
+    "start": start.measure,
 }
 
 

@@ -11,13 +11,23 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils.module_loading import autodiscover_modules
 
 from platform_site.broker import Broker
-from platform_site.common.queues import ALL_QUEUES, CONTROL, IDLE_HOSTS, NOTIFICATIONS, OUTSIDE, REMOTE, STAGE_QUEUES
+from platform_site.common.queues import (
+    ALL_QUEUES,
+    CONTROL,
+    HOST_CHECKS,
+    IDLE_HOSTS,
+    NOTIFICATIONS,
+    OUTSIDE,
+    REMOTE,
+    STAGE_QUEUES,
+)
 from platform_site.loops import far_watcher, scheduler, watcher
 
 STAGE_THREADS = 4
 CONTROL_THREADS = 2
 REMOTE_THREADS = 4
 IDLE_HOST_THREADS = 2
+HOST_CHECK_THREADS = 4
 NOTIFICATION_THREADS = 1
 OUTSIDE_THREADS = 2
 POLL_MS = 1000
@@ -55,6 +65,7 @@ class Command(BaseCommand):
                 (queues & {CONTROL}, CONTROL_THREADS),
                 (queues & {REMOTE}, REMOTE_THREADS),
                 (queues & {IDLE_HOSTS}, IDLE_HOST_THREADS),
+                (queues & {HOST_CHECKS}, HOST_CHECK_THREADS),
                 (queues & {NOTIFICATIONS}, NOTIFICATION_THREADS),
                 (queues & {OUTSIDE}, OUTSIDE_THREADS),
                 (queues & set(STAGE_QUEUES), options["threads"]),
