@@ -11,12 +11,13 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import django
 import hypothesis
 import pytest
 import pytest_django
+from xdist.scheduler import LoadFileScheduling
 
 # Every process of the tests would compile all it imports anew, which costs it more than what it is started for.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -72,34 +73,43 @@ PLAIN_S: Final = 2
 """What a test takes that says nothing else; hardly any takes as long."""
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """What lies in the folder of a slow suite belongs to it. Of the slow suites a file stays with one worker, as its
-    tests share what is dear to make; and so do all faults: each wants to see itself alone what it kills and fills."""
-    place = item.path.relative_to(Path(__file__).parent)
-    if place.parts[0] in SLOW_FOLDERS:
-        item.add_marker(SLOW_FOLDERS[place.parts[0]])
-    suites = {suite for suite in SLOW if item.get_closest_marker(suite)}
-    if suites:
-        item.add_marker(pytest.mark.xdist_group("faults" if "faults" in suites else str(place)))
+class ByFile(LoadFileScheduling):
+    """A file stays with one worker, as its tests share what is dear to make; and so do all faults, one after the other:
+    each wants to be alone with what it kills and fills."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return "faults" if file.startswith("tests/faults/") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | None:
+    return ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On PostgreSQL, what touches no database proves nothing new. Of the slow suites, what may take longest comes
-    first: no worker has it left when all is done."""
+    """What lies in the folder of a slow suite belongs to it. On PostgreSQL, what touches no database proves nothing
+    new. Of the slow suites, the files that may take longest come first: no worker has one left when all is done."""
+    for item in items:
+        if suite := SLOW_FOLDERS.get(_folder(item)):
+            item.add_marker(suite)
     if settings.DATABASE_URL:
         idle = [item for item in items if not _touches_database(item)]
         config.hook.pytest_deselected(items=idle)
         items[:] = [item for item in items if _touches_database(item)]
-    lengths: Counter[str] = Counter()
+    lengths: Counter[Path] = Counter()
     for item in items:
-        lengths[_group(item)] += _may_take_s(item)
-    lengths[""] = 0
-    items.sort(key=lambda item: -lengths[_group(item)])
+        if any(item.get_closest_marker(suite) for suite in SLOW):
+            lengths[_shared(item)] += _may_take_s(item)
+    items.sort(key=lambda item: -lengths[_shared(item)])
 
 
-def _group(item: pytest.Item) -> str:
-    group = item.get_closest_marker("xdist_group")
-    return "" if group is None else str(group.args[0])
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(Path(__file__).parent).parts[0]
+
+
+def _shared(item: pytest.Item) -> Path:
+    return item.path.parent if _folder(item) == "faults" else item.path
 
 
 def _touches_database(item: pytest.Item) -> bool:

@@ -20,9 +20,8 @@ SLOW: Final = "browser or training or faults or ssh or bench"
 """Suites with processes of their own."""
 WORKERS: Final = ["-n", str(min((os.cpu_count() or 1) + 1, 8))]
 """One more than there are cores, since many a test waits for a process or for its time. Each takes 300 MB."""
-GROUPED: Final = [*WORKERS, "--dist", "loadgroup", "--no-loadscope-reorder"]
-"""By the groups and in the order of tests/conftest.py: xdist's own begins with those of most tests, which are not the
-longest."""
+BY_FILE: Final = [*WORKERS, "--dist", "loadfile", "--no-loadscope-reorder"]
+"""In the order of tests/conftest.py: xdist's own begins with the files of most tests, which are not the longest."""
 PACKAGES: Final = {
     "chromium": ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
     "openssh-server": ["/usr/sbin/sshd"],
@@ -67,7 +66,7 @@ def _all(extra: list[str]) -> int:
     shares what is dear to make, with the faults one after the other beside them. Both run in any case."""
     codes = [
         _pytest([*WORKERS, "-m", f"not ({SLOW})", *extra]),
-        _pytest([*GROUPED, "-m", SLOW, *extra]),
+        _pytest([*BY_FILE, "-m", SLOW, *extra]),
     ]
     failures = [code for code in codes if code not in (0, NO_TESTS_FOUND)]
     if failures:
