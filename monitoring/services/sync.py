@@ -18,6 +18,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from environments.transports import Transport
 from monitoring.models import BadLine, Segment, Stream
@@ -27,6 +28,7 @@ from monitoring.store import lines, writing
 from monitoring.store.writing import LARGE, Shelf
 from monitoring.unread import BAD_LINES
 from platform_site.common import live, plain
+from platform_site.common.errors import NotFound
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +144,7 @@ def _sync_segment(segment: Segment, transport: Transport) -> _Read:
     place = _place_of(segment)
     start = place.offset
     file = MetricsFile(transport, segment.path)
-    for _ in range(MOST_BATCHES):
+    for _batch in range(MOST_BATCHES):
         try:
             portion = file.read(place.offset, place.fingerprint)
         except NotAFile:
@@ -205,7 +207,9 @@ def _commit(
     """One batch in one transaction: how many new steps, and the stream then. Raises _Overtaken, and nothing is kept."""
     with transaction.atomic():
         # First of all, so that it waits for whoever else is writing, and sees what that one wrote.
-        [stream] = plain.select(Stream, {"id": segment.stream_id}, lock=True)
+        stream = next(iter(plain.select(Stream, {"id": segment.stream_id}, lock=True)), None)
+        if stream is None:
+            raise _deleted()
         *_, latest = every = plain.select(Segment, {"stream_id": stream.pk}, order=["attempt"])
         segment = next(one for one in every if one.pk == segment.pk)
         if _place_of(segment) != before:
@@ -395,4 +399,11 @@ def _given(time: float | None, known: float | None) -> float | None:
 
 def _fresh(segment: Segment) -> _Place:
     """Another sync was first: go on from where it brought the segment."""
-    return _place_of(Segment.objects.get(pk=segment.pk))
+    found = Segment.objects.filter(pk=segment.pk).first()
+    if found is None:
+        raise _deleted()
+    return _place_of(found)
+
+
+def _deleted() -> NotFound:
+    return NotFound(_("The run was deleted while it was read."))

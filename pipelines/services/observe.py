@@ -31,7 +31,7 @@ from pipelines.services.doctor import sentences
 from pipelines.services.settle import settle
 from pipelines.states import STAGE_ACTIVE
 from platform_site.common import clock
-from platform_site.common.errors import Conflict
+from platform_site.common.errors import Conflict, NotFound
 
 logger = logging.getLogger(__name__)
 
@@ -167,5 +167,7 @@ def _by_itself(attempt: Attempt) -> Iterator[None]:
         yield
     except Unreachable:
         raise
+    except NotFound:
+        logger.info("%s was deleted while it was looked at", attempt.folder)
     except Exception:
         logger.exception("Observing %s failed", attempt.folder)

@@ -12,9 +12,13 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from environments.transports.base import FileStat
+from environments.transports.local import LocalTransport
 from monitoring import selectors
-from monitoring.models import BadLine
+from monitoring.models import BadLine, Stream
+from monitoring.services.sync import sync_stream
 from monitoring.store import lines
+from platform_site.common.errors import NotFound
 
 from .conftest import Run
 from .lines import append, line
@@ -161,6 +165,18 @@ def test_a_folder_or_a_pipe_in_the_file_s_place_is_told_not_read(run: Run) -> No
     path.mkdir()
     run.sync()
     assert run.stream.version == version
+
+
+def test_a_run_deleted_while_it_is_read_is_told_as_such(run: Run) -> None:
+    class Deleting(LocalTransport):
+        def tail(self, path: str, offset: int, limit: int) -> tuple[FileStat | None, bytes]:
+            found = super().tail(path, offset, limit)
+            Stream.objects.filter(pk=run.stream_id).delete()
+            return found
+
+    append(run.attempt(), line(1))
+    with pytest.raises(NotFound, match="deleted while it was read"):
+        sync_stream(run.stream_id, Deleting())
 
 
 def test_two_lines_of_a_step_merge_also_over_two_syncs(run: Run) -> None:
