@@ -64,7 +64,7 @@ BATCHES = st.lists(
 
 @pytest.mark.django_db
 @given(batches=BATCHES, sparse=st.integers(1, 50), seed=st.integers(0, 99))
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_steps_in_any_order_and_portion_are_stored_and_read_exactly(
     make_run: Callable[[], Run], batches: list[tuple[int, int, int]], sparse: int, seed: int
 ) -> None:

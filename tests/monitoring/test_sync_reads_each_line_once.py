@@ -267,7 +267,7 @@ PIECES = st.lists(
 
 @pytest.mark.django_db
 @given(pieces=PIECES, cuts=st.lists(st.integers(0, 2000), max_size=6))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_file_in_any_portions_gives_the_rows_of_its_valid_lines(
     make_run: Callable[[], Run], pieces: list[bytes], cuts: list[int]
 ) -> None:

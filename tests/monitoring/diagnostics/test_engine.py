@@ -21,7 +21,7 @@ from .series import diagnosed, healthy, of_rule, samples
 KL = "actor/kl_loss"
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=20))
 def test_findings_do_not_depend_on_how_many_steps_come_at_a_time(cuts: list[int]) -> None:
     run = healthy("grpo", 3, 150)
