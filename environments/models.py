@@ -88,5 +88,12 @@ class Host(models.Model):
         return self.name
 
     @property
+    def place(self) -> str:
+        """Where it is reached, and over SSH as whom: user@address:port, an IPv6 address in brackets."""
+        if self.kind != self.Kind.SSH:
+            return self.address
+        return f"{self.user}@{f'[{self.address}]' if ':' in self.address else self.address}:{self.port}"
+
+    @property
     def is_local(self) -> bool:
         return self.kind == self.Kind.LOCAL

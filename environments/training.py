@@ -70,7 +70,7 @@ def python_of(host: Host) -> str:
 def _as_last_seen(host: Host) -> TrainingState:
     """Nobody waits for a host to learn this: what its last check found counts."""
     if host.facts_at is None and host.unreachable_since is not None:
-        return TrainingState("missing", _("It could not be checked: the host does not answer."))
+        return TrainingState("missing", _("It could not be checked: the host cannot be used."))
     if host.facts_at is None:
         return TrainingState("missing", _("It was not checked yet. Check it on its page."))
     found = host.facts.get("training") or {}

@@ -1,10 +1,12 @@
-"""What happens to every request: one line in the log, and API addresses with or without the trailing slash."""
+"""What happens to every request: one line in the log, no NUL in an address, and API addresses with or without the
+trailing slash."""
 
 import logging
 import time
 from collections.abc import Callable
 from typing import Final
 
+from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.functional import LazyObject, empty
 
@@ -51,6 +53,19 @@ def _known_user(request: HttpRequest) -> int | None:
         return None
     key = getattr(user, "pk", None)
     return key if isinstance(key, int) else None
+
+
+class NoNul:
+    """Refuses the one character that PostgreSQL stores in no text, and no path of a file can have: it would be an error
+    of the database wherever it came that far."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if "%00" in request.META.get("QUERY_STRING", "") or "\0" in request.path_info:
+            raise SuspiciousOperation("There is a NUL in the address.")
+        return self.get_response(request)
 
 
 class ApiSlash:

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from ipaddress import ip_address
 from typing import Any, Final
 
 from django.core.exceptions import ValidationError
@@ -42,7 +43,7 @@ KNOWN: Final = {
     Host.Kind.SSH: FIELDS | SECRETS - {"token"},
     Host.Kind.RAY: OF_ANY_KIND | RAY,
 }
-_ADDRESS: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._:%-]{0,251}[A-Za-z0-9])?")
+_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,62}\$?")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -288,7 +289,8 @@ def _meant(value: Any) -> bool:
 
 
 def apply(host: Host, fields: dict[str, Any]) -> None:
-    """Set the fields of a row that nobody else has. Saves nothing. Raises Invalid."""
+    """Set the fields of a row that nobody else has. Saves nothing. Raises Invalid, and Conflict where another host is
+    at that place."""
     known = KNOWN[Host.Kind(host.kind)]
     if others := fields.keys() - known:
         raise Invalid(
@@ -305,6 +307,8 @@ def apply(host: Host, fields: dict[str, Any]) -> None:
     host.root = host.root.rstrip("/")
     if wrong := _problems(host):
         raise Invalid(next(iter(wrong.values())), wrong)
+    if fields.keys() & {"address", "port", "user", "root"}:
+        _refuse_twice(host)
     if not _given(fields):
         return
     if _meant(fields.get("password")) and _meant(fields.get("private_key")):
@@ -316,6 +320,29 @@ def apply(host: Host, fields: dict[str, Any]) -> None:
     host.secret = secret.sealed()
 
 
+def _refuse_twice(host: Host) -> None:
+    """A machine that stands in two rows has its slots and GPUs counted twice. Raises Conflict where another row leads
+    to the same folder of the same user."""
+    if host.kind != Host.Kind.SSH:
+        return
+    same = Host.objects.filter(kind=host.kind, address=host.address, port=host.port, user=host.user)
+    for other in same.exclude(pk=host.pk):
+        if not host.root or not other.root or host.root == other.root:
+            told = _(
+                "Host %(name)s leads there already, as the same user. Change that one, or give each a root folder of "
+                "its own."
+            ) % {"name": other.name}
+            raise Conflict(told, {"address": told})
+
+
+def _is_address(value: str) -> bool:
+    try:
+        ip_address(value)
+    except ValueError:
+        return _NAME.fullmatch(value) is not None
+    return True
+
+
 def _problems(host: Host) -> dict[str, str]:
     found: dict[str, str] = {}
     try:
@@ -323,8 +350,8 @@ def _problems(host: Host) -> dict[str, str]:
     except ValidationError as error:
         found |= {name: " ".join(told) for name, told in error.message_dict.items()}
     over_ssh = host.kind == Host.Kind.SSH
-    if over_ssh and not _ADDRESS.fullmatch(host.address):
-        found["address"] = _("Give a host name or an IP address.")
+    if over_ssh and not _is_address(host.address):
+        found["address"] = _("Give a host name or an IP address; user and port have fields of their own.")
     if over_ssh and not _USER.fullmatch(host.user):
         found["user"] = _("Give the name of a user on the host.")
     for name, value, most in (("port", host.port, 65_535), ("slots", host.slots, 1000)):

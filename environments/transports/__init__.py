@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from environments.models import Host
 
-from .base import CommandResult, FileStat, Transport
+from .base import CommandResult, FileStat, Tail, Transport
 from .connection import connection_to
 from .errors import KeyChanged, TransportError, Unfinished, Unreachable
 from .local import LocalTransport
@@ -27,6 +27,7 @@ __all__ = [
     "FileStat",
     "KeyChanged",
     "LocalTransport",
+    "Tail",
     "Transport",
     "TransportError",
     "Unfinished",

@@ -1,6 +1,7 @@
 """What the platform asks of a host. Nothing above this line knows whether a file is local."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +16,15 @@ class FileStat:
     inode: int
     mtime_ns: int
     is_file: bool
+
+
+@dataclass(frozen=True)
+class Tail:
+    """What `Transport.tail` is asked for: at most `limit` bytes from `offset`."""
+
+    path: str
+    offset: int
+    limit: int
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,10 @@ class Transport(Protocol):
     def tail(self, path: str, offset: int, limit: int) -> tuple[FileStat | None, bytes]:
         """`stat`, and in the same round trip at most `limit` bytes from `offset`, up to the size that it tells: none
         where no file is, or a shorter one."""
+
+    def ahead(self, asked: Sequence[Tail]) -> AbstractContextManager[None]:
+        """Bring in one round trip what `tail` will be asked for in its block: the first time, it is answered with that.
+        What does not fit, or cannot be read, it asks for itself. Outside of the block nothing is kept."""
 
     def is_folder(self, path: str) -> bool:
         """Whether a folder stands there: a link to one is none."""

@@ -17,6 +17,8 @@ from .errors import Unreachable, no_connection
 
 _BOOT: Final = (Path(__file__).parent / "boot.py").read_bytes()
 _FIRST: Final = "import sys;exec(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())))"
+_DISTURBED: Final = "invalid literal for int()"
+"""What Python says of the above where somebody took the first of its input."""
 START_S: Final = 20.0
 _MOST_NOISE: Final = 1 << 20
 _WINDOW: Final = 1 << 22
@@ -138,6 +140,12 @@ class Channel:
                 raise Unreachable(_("The login shell prints without end: make it quiet for programs that log in."))
             try:
                 self._more(until)
+            except Silent as silent:
+                why = _(
+                    "It lets us in, and Python has not started there within %(seconds)d s: its login shell waits for "
+                    "something, or its disk does not answer."
+                )
+                raise Unreachable(why % {"seconds": START_S}) from silent
             except Lost as lost:
                 raise self._not_started(python, lost) from lost
 
@@ -155,6 +163,10 @@ class Channel:
             return Unreachable(told % {"python": python, "said": said})
         if code == -1 and not said:
             return lost
+        if _DISTURBED in said:
+            return Unreachable(
+                _("The login shell reads what is meant for Python: let it read nothing for programs that log in.")
+            )
         told = _("Python could not be started there (exit code %(code)s): %(said)s")
         return Unreachable(told % {"code": code, "said": said or _("it said nothing")})
 

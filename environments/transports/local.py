@@ -1,12 +1,12 @@
 """This machine."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from platform_runtime import checkpoints, facts, host, probe, processes, pruning, reaper
 
-from .base import CommandResult, FileStat
+from .base import CommandResult, FileStat, Tail
 from .errors import TransportError, refusal
 
 
@@ -37,6 +37,9 @@ class LocalTransport:
         with _named_failures(path):
             found, data = host.tail(path, offset, limit)
             return (FileStat(*found) if found is not None else None), data
+
+    def ahead(self, asked: Sequence[Tail]) -> AbstractContextManager[None]:
+        return nullcontext()  # there is no way to spare
 
     def is_folder(self, path: str) -> bool:
         return host.is_folder(path)

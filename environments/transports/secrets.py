@@ -3,12 +3,15 @@
 import io
 import json
 from dataclasses import dataclass, field
+from typing import Final
 
 import paramiko
 from django.utils.translation import gettext as _
 
 from platform_site.common import crypto
 from platform_site.common.errors import Invalid
+
+PUBLIC: Final = ("ssh-", "ecdsa-", "sk-", "---- BEGIN SSH2 PUBLIC KEY")
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,9 @@ class Secret:
     def key(self) -> paramiko.PKey:
         """The private key. Raises Invalid."""
         text = self.private_key.strip().replace("\r\n", "\n") + "\n"
+        if text.startswith(PUBLIC):
+            told = _("This is the public half of a key. Give the private one: the file without “.pub”.")
+            raise Invalid(told, {"private_key": told})
         for kind in (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey):
             try:
                 return kind.from_private_key(io.StringIO(text), self.passphrase or None)

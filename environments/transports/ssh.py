@@ -1,13 +1,14 @@
 """A machine that is reached over SSH. Every method is one round trip."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from django.utils.translation import gettext as _
 
 from platform_runtime.pruning import Found, Removed
 
-from .base import CommandResult, FileStat
+from .base import CommandResult, FileStat, Tail
 from .connection import Connection
 from .errors import TransportError, refusal
 
@@ -15,11 +16,16 @@ QUICK_S: Final = 10.0
 SLOW_S: Final = 60.0
 """For what goes through many files, or hashes large ones."""
 HASH_S: Final = 600.0
+AHEAD: Final = 4 << 20
+"""Bytes that are brought ahead at a time: what many runs wrote since they were looked at, not what one never read."""
 
 
 class SshTransport:
+    """Of one thread: what it brings ahead is its own. The connection is everybody's."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._brought: dict[Tail, tuple[FileStat | None, bytes]] = {}
 
     def _ask(
         self,
@@ -61,9 +67,34 @@ class SshTransport:
         return FileStat(*found) if found is not None else None
 
     def tail(self, path: str, offset: int, limit: int) -> tuple[FileStat | None, bytes]:
+        if (known := self._brought.pop(Tail(path, offset, limit), None)) is not None:
+            return known
         timeout_s = QUICK_S + limit / (1 << 20)
         found, data = self._ask("tail", about=path, timeout_s=timeout_s, path=path, offset=offset, limit=limit)
         return (FileStat(*found) if found is not None else None), data
+
+    @contextmanager
+    def ahead(self, asked: Sequence[Tail]) -> Iterator[None]:
+        self._brought = self._bring(asked) if asked else {}
+        try:
+            yield
+        finally:
+            self._brought = {}
+
+    def _bring(self, asked: Sequence[Tail]) -> dict[Tail, tuple[FileStat | None, bytes]]:
+        for one in asked:
+            self._refuse_outside(one.path)
+        sent = [(one.path, one.offset, one.limit) for one in asked]
+        told, content = self._ask("tails", asked=sent, most=AHEAD)
+        brought: dict[Tail, tuple[FileStat | None, bytes]] = {}
+        begin = 0
+        for one, answer in zip(asked, told, strict=True):
+            if answer is None:
+                continue
+            found, size = answer
+            brought[one] = (FileStat(*found) if found is not None else None), content[begin : begin + size]
+            begin += size
+        return brought
 
     def is_folder(self, path: str) -> bool:
         return bool(self._ask("is_folder", about=path, path=path)[0])

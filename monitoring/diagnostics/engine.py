@@ -253,9 +253,9 @@ def begun(rule: Rule, metric: str, mark: Mark) -> Finding:
 
 
 def joined(window: Finding, mark: Mark) -> Finding:
-    """A finding that goes on. It tells of the first of its worst marks."""
+    """A finding that goes on. It tells of the worst of its marks, and of the first of equals."""
     longer = replace(window, end_step=max(window.end_step, mark.step), silent=0, open=True)
-    if mark.severity <= window.severity:
+    if not _is_worse(mark, window):
         return longer
     return replace(
         longer,
@@ -265,3 +265,18 @@ def joined(window: Finding, mark: Mark) -> Finding:
         code=mark.code,
         params=mark.params,
     )
+
+
+def _is_worse(mark: Mark, known: Finding) -> bool:
+    """By severity; then by how far beyond its threshold the value is, where both are numbers that say the same."""
+    if mark.severity != known.severity or mark.code != known.code:
+        return mark.severity > known.severity
+    beyond, so_far = _beyond(mark.value, mark.threshold), _beyond(known.value, known.threshold)
+    return beyond is not None and so_far is not None and beyond > so_far
+
+
+def _beyond(value: Value, threshold: float | None) -> float | None:
+    """In multiples of the threshold, as it may have moved meanwhile."""
+    if isinstance(value, str) or not threshold:
+        return None
+    return abs(value - threshold) / abs(threshold)

@@ -18,15 +18,17 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
-from environments.transports import Transport
+from environments.transports import Tail, Transport
 from monitoring.models import BadLine, Segment, Stream
-from monitoring.readers.metrics import MetricsFile, NotAFile, Portion, Replaced
+from monitoring.readers.metrics import MetricsFile, NotAFile, Portion, Replaced, asks
 from monitoring.services import diagnose, key_metrics
 from monitoring.store import lines, writing
 from monitoring.store.writing import LARGE, Shelf
 from monitoring.unread import BAD_LINES
 from platform_site.common import live, plain
+from platform_site.common.errors import NotFound
 
 logger = logging.getLogger(__name__)
 
@@ -131,6 +133,13 @@ def sync_stream(stream_id: UUID, transport: Transport, segments: Iterable[Segmen
     )
 
 
+def sync_ahead(segments: Iterable[Segment]) -> list[Tail]:
+    """What `sync_stream` asks of the host for these first, where it may be brought for many streams at once."""
+    known = list(segments)
+    asked = [asks(segment.path, segment.offset, segment.fingerprint) for segment in known]
+    return asked + [Tail(status_path(segment.path), 0, STATUS_LIMIT) for segment in known[-1:]]
+
+
 def status_path(metrics_path: str) -> str:
     """The status file that stands beside a metrics file."""
     return metrics_path.removesuffix("_metrics.jsonl") + "_status.json"
@@ -142,7 +151,7 @@ def _sync_segment(segment: Segment, transport: Transport) -> _Read:
     place = _place_of(segment)
     start = place.offset
     file = MetricsFile(transport, segment.path)
-    for _ in range(MOST_BATCHES):
+    for _batch in range(MOST_BATCHES):
         try:
             portion = file.read(place.offset, place.fingerprint)
         except NotAFile:
@@ -181,8 +190,8 @@ def _sync_segment(segment: Segment, transport: Transport) -> _Read:
 
 
 def _most_of(portion: Portion) -> float:
-    """How many lines of it are taken: while more is to come, only as many as fill large chunks. To read the others
-    again costs less than to store them in small chunks that the next batch makes a large one of."""
+    """How many lines of it are taken: while more is to come, only as many as fill large chunks. To keep the others
+    for the next batch costs less than to store them in small chunks that it makes a large one of."""
     return (portion.more and portion.data.count(b"\n") // LARGE * LARGE) or math.inf
 
 
@@ -205,7 +214,9 @@ def _commit(
     """One batch in one transaction: how many new steps, and the stream then. Raises _Overtaken, and nothing is kept."""
     with transaction.atomic():
         # First of all, so that it waits for whoever else is writing, and sees what that one wrote.
-        [stream] = plain.select(Stream, {"id": segment.stream_id}, lock=True)
+        stream = next(iter(plain.select(Stream, {"id": segment.stream_id}, lock=True)), None)
+        if stream is None:
+            raise _deleted()
         *_, latest = every = plain.select(Segment, {"stream_id": stream.pk}, order=["attempt"])
         segment = next(one for one in every if one.pk == segment.pk)
         if _place_of(segment) != before:
@@ -216,7 +227,7 @@ def _commit(
             _put(segment, before, after)
             return 0, stream
         version = stream.version + 1
-        names, refused = lines.admit(steps, stream.names)
+        names, refused = lines.admit(steps, parsed.names, stream.names)
         bad_lines = sum(one.bad_lines for one in every) + len(parsed.bad)
         warnings = _with_warnings(stream.warnings, refused, parsed.dropped, bad_lines)
         written = writing.write(writing.shelf_of(segment), steps, version)
@@ -348,8 +359,8 @@ def _sync_status(stream: Stream, metrics_path: str, transport: Transport) -> boo
     """Take over what the status file says of target and anomaly; whether it tells of one. It is a hint: the rows
     say the same in more detail."""
     try:
-        body = json.loads(transport.read(status_path(metrics_path), 0, STATUS_LIMIT))
-    except (FileNotFoundError, ValueError, RecursionError):
+        body = json.loads(transport.tail(status_path(metrics_path), 0, STATUS_LIMIT)[1])
+    except (ValueError, RecursionError):
         return False
     if not isinstance(body, dict):
         return False
@@ -395,4 +406,11 @@ def _given(time: float | None, known: float | None) -> float | None:
 
 def _fresh(segment: Segment) -> _Place:
     """Another sync was first: go on from where it brought the segment."""
-    return _place_of(Segment.objects.get(pk=segment.pk))
+    found = Segment.objects.filter(pk=segment.pk).first()
+    if found is None:
+        raise _deleted()
+    return _place_of(found)
+
+
+def _deleted() -> NotFound:
+    return NotFound(_("The run was deleted while it was read."))

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from environments.transports import Transport
+from environments.transports import Tail, Transport
 from monitoring import notices, system
 from monitoring.models import Segment, Stream, SystemLog, SystemSample
 from monitoring.system_selectors import free_bytes
@@ -34,30 +34,37 @@ def sync_system(segment: Segment, path: str, transport: Transport) -> bool:
     log = getattr(segment, "system", None)
     if log is None:
         log, _made = SystemLog.objects.get_or_create(segment=segment, defaults={"width_s": PERIOD_S})
-    now = timezone.now()
-    # A look that lies ahead is of a clock that was set since.
-    if log.looked_at is not None and timedelta() <= now - log.looked_at < LOOK_EVERY:
+    if not _is_due(log):
         return False
-    SystemLog.objects.filter(pk=log.pk).update(looked_at=now)
-    found = transport.stat(path)
+    SystemLog.objects.filter(pk=log.pk).update(looked_at=timezone.now())
+    offset = log.offset
+    found, data = transport.tail(path, offset, READ)
     if found is None or not found.is_file:
         return False
-    # A file that was thinned out is another one; what it repeats is known by its number.
-    offset = log.offset if found.inode == log.inode and found.size >= log.offset else 0
-    samples, offset = _read(path, offset, log.last_n, transport)
+    if offset and (found.inode != log.inode or found.size < offset):
+        # A file that was thinned out is another one; what it repeats is known by its number.
+        offset, data = 0, transport.tail(path, 0, READ)[1]
+    samples, offset = _read(path, offset, data, log.last_n, transport)
     if not samples and (offset, found.inode) == (log.offset, log.inode):
         return False
     return _keep(log, samples, offset, found.inode, segment.stream_id)
 
 
-def _read(path: str, offset: int, last_n: int, transport: Transport) -> tuple[list[Sample], int]:
-    """The samples behind `last_n` from whole lines, and up to where these go."""
+def system_ahead(segment: Segment, path: str) -> list[Tail]:
+    """What `sync_system` asks of the host first, where it is time to."""
+    log = getattr(segment, "system", None)
+    return [Tail(path, log.offset, READ)] if log is not None and _is_due(log) else []
+
+
+def _is_due(log: SystemLog) -> bool:
+    """A look that lies ahead is of a clock that was set since."""
+    return log.looked_at is None or not timedelta() <= timezone.now() - log.looked_at < LOOK_EVERY
+
+
+def _read(path: str, offset: int, data: bytes, last_n: int, transport: Transport) -> tuple[list[Sample], int]:
+    """The samples behind `last_n` from whole lines, and up to where these go. `data`: what stands at `offset`."""
     samples: list[Sample] = []
     for _ in range(MOST_READS):
-        try:
-            data = transport.read(path, offset, READ)
-        except FileNotFoundError:
-            break
         end = data.rfind(b"\n") + 1
         for line in data[:end].splitlines():
             try:
@@ -71,6 +78,7 @@ def _read(path: str, offset: int, last_n: int, transport: Transport) -> tuple[li
         offset += end if end or len(data) < READ else len(data)
         if len(data) < READ:
             break
+        _found, data = transport.tail(path, offset, READ)
     return samples, offset
 
 

@@ -1,13 +1,16 @@
 """The tables of the store in plain SQL: building these queries with the ORM took longer than running them.
 
-SQLite and PostgreSQL differ in how many rows are put in fastest; all else is the same statement on both. Questions
-about several ranges are a UNION ALL and not an OR: with an OR, SQLite reads the whole segment.
+SQLite and PostgreSQL differ in how many rows are put in fastest, and in what a cursor is; all else is the same
+statement on both. Questions about several ranges are no OR: with one, SQLite reads the whole segment.
 """
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from django.db import connection
+from django.db.backends.utils import CursorWrapper
+
+from .lines import MAX_STEP
 
 _ROW: Final = 'segment_id, step, "time", "values", since, version, late'
 _CHUNK: Final = 'id, segment_id, tier, "first", "last", "count", level, newest, steps, times, since'
@@ -15,6 +18,8 @@ _NO_ID: Final = _CHUNK.removeprefix("id, ")
 _COLUMN: Final = 'chunk_id, name, coarse, fine, "values"'
 _TOGETHER: Final = 32
 """Rows a statement: one costs as much to send as all of a sync, and 32 of the widest are some megabytes."""
+_VALUES: Final = -1
+"""In the place of a level: the values themselves."""
 _COPY_TYPES: Final = ("int8", "text", "bytea", "bytea", "bytea")
 
 
@@ -76,14 +81,26 @@ class Piece(NamedTuple):
 
 
 def all_of(sql: str, parameters: Sequence[Any]) -> list[Any]:
-    with connection.cursor() as cursor:
+    with _cursor() as cursor:
         cursor.execute(sql, parameters)
         return list(cursor.fetchall())
 
 
 def run(sql: str, parameters: Sequence[Any]) -> None:
-    with connection.cursor() as cursor:
+    with _cursor() as cursor:
         cursor.execute(sql, parameters)
+
+
+def _cursor() -> CursorWrapper:
+    """On PostgreSQL one that sends and gets bytes as they are. Django's own writes them as text in twice the room, and
+    that took longer than the rest of a question."""
+    if connection.vendor != "postgresql":
+        return connection.cursor()
+    connection.ensure_connection()
+    psycopg: Any = connection.Database  # type: ignore[attr-defined]
+    binary = psycopg.Cursor(connection.connection)
+    binary.format = psycopg.pq.Format.BINARY
+    return connection.make_debug_cursor(binary) if connection.queries_logged else connection.make_cursor(binary)
 
 
 # --- Rows ---
@@ -162,22 +179,25 @@ def buckets_of(chunk_ids: Iterable[int]) -> list[tuple[int, str, bytes]]:
 
 def pieces(wants: Sequence[Want], names: Sequence[str]) -> list[Piece]:
     """Of each want ascending."""
-    arms: list[str] = []
+    if not wants:
+        return []
+    # Joined with the wants as a table: as a UNION ALL of one question each, planning them took PostgreSQL longer than
+    # answering them. The columns of VALUES have these names on both; CROSS JOIN keeps SQLite from beginning with c.
     parameters: list[Any] = []
     for at, (segment_id, tiers, low, high, level) in enumerate(wants):
-        if level is None:
-            blob, reach, fitting = 'm."values"', 'c."last" >= %s AND c."first" <= %s', []
-        else:
-            blob = "CASE WHEN c.level + 4 <= %s THEN m.coarse WHEN c.level <= %s THEN m.fine END"
-            reach, fitting = 'c."first" >= %s AND c."last" <= %s', [level, level]
-        arms.append(
-            f'SELECT %s, c."first", c."last", c."count", c.level, c.steps, m.name, {blob}'  # noqa: S608
-            " FROM monitoring_metricchunk c LEFT JOIN monitoring_metriccolumn m"
-            f" ON m.chunk_id = c.id AND m.name IN {_list(names)}"
-            f" WHERE c.segment_id = %s AND c.tier BETWEEN %s AND %s AND {reach}"
-        )
-        parameters += [at, *fitting, *names, segment_id, *tiers, low, high]
-    found = all_of(" UNION ALL ".join(arms), parameters) if arms else []
+        parameters += [at, segment_id, *tiers]
+        parameters += (0, high, low, MAX_STEP, _VALUES) if level is None else (low, high, low, high, level)
+    found = all_of(
+        'SELECT w.column1, c."first", c."last", c."count", c.level, c.steps, m.name,'  # noqa: S608
+        f' CASE WHEN w.column9 = {_VALUES} THEN m."values" WHEN c.level + 4 <= w.column9 THEN m.coarse'
+        " WHEN c.level <= w.column9 THEN m.fine END"
+        f" FROM (VALUES {', '.join(['(%s, %s, %s, %s, %s, %s, %s, %s, %s)'] * len(wants))}) w"
+        " CROSS JOIN monitoring_metricchunk c"
+        f" LEFT JOIN monitoring_metriccolumn m ON m.chunk_id = c.id AND m.name IN {_list(names)}"
+        " WHERE c.segment_id = w.column2 AND c.tier BETWEEN w.column3 AND w.column4"
+        ' AND c."first" BETWEEN w.column5 AND w.column6 AND c."last" BETWEEN w.column7 AND w.column8',
+        [*parameters, *names],
+    )
     return sorted(map(Piece._make, found), key=lambda piece: piece[:2])
 
 

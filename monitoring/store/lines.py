@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Final
 
 import orjson
@@ -69,6 +70,8 @@ class Parsed:
     skip_from: int | None = None
     dropped: set[str] = field(default_factory=set)
     """Excerpts of metric names whose value is no number, or that are no names."""
+    names: set[tuple[str, ...]] = field(default_factory=set)
+    """What the lines have metrics of: each set of names once, in each order in which it was logged."""
 
 
 class Unusable(ValueError):
@@ -94,7 +97,11 @@ def parse(data: bytes, offset: int = 0, skip_from: int | None = None, most: floa
             found.bad.append(_too_long(line, offset + position))
         elif line and not line.isspace():
             try:
-                found.lines.append(_usual(line) or parse_line(line, found.dropped))
+                step = _usual(line, found.names)
+                if step is None:
+                    step = parse_line(line, found.dropped)
+                    found.names.add(tuple(step.values))
+                found.lines.append(step)
             except Unusable as error:
                 found.bad.append(Bad(offset + position, str(error), _excerpt(line)))
         position = end + 1
@@ -105,7 +112,7 @@ def parse(data: bytes, offset: int = 0, skip_from: int | None = None, most: floa
     return found
 
 
-def _usual(line: bytes) -> Step | None:
+def _usual(line: bytes, names: set[tuple[str, ...]]) -> Step | None:
     """The step of a line that has nothing unusual: nearly all of them, in a third of the time."""
     try:
         body = orjson.loads(line)
@@ -113,7 +120,12 @@ def _usual(line: bytes) -> Step | None:
         # orjson gives finite numbers of 64 bits alone; adding them up is the quickest way to see that all are some.
         sum(metrics.values())
         if type(step) is int and 0 <= step <= MAX_STEP and type(time) is float and len(body) == 4 and body["v"] == 1:
-            return Step(step, time, metrics) if _are_names(tuple(metrics)) else None
+            logged = tuple(metrics)
+            if logged not in names:
+                if not _are_names(logged):
+                    return None
+                names.add(logged)
+            return Step(step, time, metrics)
     except (TypeError, KeyError, AttributeError, orjson.JSONDecodeError):
         pass
     return None
@@ -160,16 +172,17 @@ def merge(lines: Iterable[Step]) -> dict[int, Step]:
     return steps
 
 
-def admit(steps: dict[int, Step], known: Iterable[str]) -> tuple[list[str], int]:
-    """Keep to MAX_NAMES: takes metrics beyond them out of `steps`.
+def admit(steps: dict[int, Step], logged: Iterable[tuple[str, ...]], known: Iterable[str]) -> tuple[list[str], int]:
+    """Keep to MAX_NAMES: takes metrics beyond them out of `steps`, which have those of `logged` (`Parsed.names`).
 
     Returns all names of the stream, sorted, and how many new names found no place.
     """
     names = set(known)
+    new = set(chain.from_iterable(logged)) - names
+    if len(names) + len(new) <= MAX_NAMES:
+        return sorted(names | new), 0
     refused: set[str] = set()
     for step in steps.values():
-        if step.values.keys() <= names:
-            continue
         for name in sorted(step.values.keys() - names):
             if len(names) < MAX_NAMES:
                 names.add(name)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from environments.transports import Transport
+from environments.transports import Tail, Transport
 from monitoring.services.sync import SyncResult
 from pipelines.models import Attempt, Stage
 from platform_runtime.contract import Command
@@ -80,6 +80,10 @@ class RunnerKind(StageKind):
         May be called many times for one attempt, also at the same time: write whole files, the same bytes.
         Raises PlatformError or TransportError with a message for people.
         """
+
+    def ahead(self, stage: Stage, attempt: Attempt) -> list[Tail]:
+        """What `observe` will ask the attempt's host for first: brought for all its attempts in one round trip."""
+        return []
 
     def observe(self, stage: Stage, attempt: Attempt, transport: Transport) -> SyncResult:
         """Read what is new of a live attempt, and say what came of its metrics; called on every look, and once more

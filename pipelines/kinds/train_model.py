@@ -9,7 +9,7 @@ from datasets.services.copies import path_on
 from environments import training
 from environments.models import Host
 from environments.services.runtime_copy import ensure_runtime
-from environments.transports import Transport
+from environments.transports import Tail, Transport
 from environments.transports.ray import job_name
 from monitoring import finding_selectors as findings
 from monitoring import selectors as monitoring
@@ -19,8 +19,8 @@ from monitoring.diagnostics.rules.log_error import RULE as LOG_ERROR
 from monitoring.models import Stream
 from monitoring.services.diagnose import keep_one
 from monitoring.services.rollouts import LAST_LOOK, index_rollouts
-from monitoring.services.sync import SyncResult, open_segment, sync_stream
-from monitoring.services.system import sync_system
+from monitoring.services.sync import SyncResult, open_segment, sync_ahead, sync_stream
+from monitoring.services.system import sync_system, system_ahead
 from monitoring.thresholds import limits_for
 from pipelines.folders import models_folder, rollouts_folder, run_folder
 from pipelines.models import Attempt, Job, Recipe, RecipeRevision, Stage
@@ -177,6 +177,14 @@ class TrainModel(RunnerKind):
             checkpoint_folder=folder.checkpoints,
             stop_grace_s=STOP_GRACE_S,
         )
+
+    def ahead(self, stage: Stage, attempt: Attempt) -> list[Tail]:
+        segments = stage.job.stream.segments.all()
+        asked = sync_ahead(segments)
+        for segment in segments:
+            if segment.attempt == attempt.number:
+                asked += system_ahead(segment, run_folder(attempt).system)
+        return asked
 
     def observe(self, stage: Stage, attempt: Attempt, transport: Transport) -> SyncResult:
         segments = stage.job.stream.segments.all()

@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 
 from environments.models import Host
 from environments.services import reach
-from environments.transports import TransportError, Unreachable, for_host
+from environments.transports import Tail, TransportError, Unreachable, for_host
 from monitoring.models import Segment
 from monitoring.services.diagnose import behind, refresh
 from monitoring.services.sync import SyncResult, sync_stream
@@ -31,7 +31,7 @@ from pipelines.services.doctor import sentences
 from pipelines.services.settle import settle
 from pipelines.states import STAGE_ACTIVE
 from platform_site.common import clock
-from platform_site.common.errors import Conflict
+from platform_site.common.errors import Conflict, NotFound
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +124,8 @@ def _observe(host: Host, found: list[Attempt]) -> None:
 
 
 def _observe_runners(host: Host, attempts: list[Attempt]) -> bool:
-    """True when one of them ended. All are probed in one round trip; without any it asks whether the host answers."""
+    """True when one of them ended. All are probed in one round trip, and what is new of all comes in a second; without
+    any it asks whether the host answers."""
     transport = for_host(host)
     try:
         probes = transport.probe([attempt.folder for attempt in attempts])
@@ -141,10 +142,11 @@ def _observe_runners(host: Host, attempts: list[Attempt]) -> bool:
     new: list[SyncResult] = []
     try:
         # First what is new of all, then what the doctor makes of it: that is asked once for a host.
-        for attempt, probe in zip(attempts, probes, strict=True):
-            with _by_itself(attempt):
-                new.append(reading.look(attempt, probe, transport))
-                read.append((attempt, probe))
+        with transport.ahead(_wanted(attempts, probes)):
+            for attempt, probe in zip(attempts, probes, strict=True):
+                with _by_itself(attempt):
+                    new.append(reading.look(attempt, probe, transport))
+                    read.append((attempt, probe))
         reading.sum_up(host, new)
         by_stream = {attempt.stage_id: attempt for attempt, _probe in read}
         for stream_id in behind(by_stream):
@@ -159,6 +161,15 @@ def _observe_runners(host: Host, attempts: list[Attempt]) -> bool:
     return ended
 
 
+def _wanted(attempts: list[Attempt], probes: list[dict[str, Any]]) -> list[Tail]:
+    """What the look at them will ask the host for, whatever one of them is like."""
+    asked: list[Tail] = []
+    for attempt, probe in zip(attempts, probes, strict=True):
+        with _by_itself(attempt):
+            asked += reading.ahead(attempt, probe)
+    return asked
+
+
 @contextmanager
 def _by_itself(attempt: Attempt) -> Iterator[None]:
     """One broken run must not keep the others of its host from being seen."""
@@ -166,5 +177,7 @@ def _by_itself(attempt: Attempt) -> Iterator[None]:
         yield
     except Unreachable:
         raise
+    except NotFound:
+        logger.info("%s was deleted while it was looked at", attempt.folder)
     except Exception:
         logger.exception("Observing %s failed", attempt.folder)

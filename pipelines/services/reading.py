@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from environments.models import Host
-from environments.transports import Transport, Unreachable
+from environments.transports import Tail, Transport, Unreachable
 from monitoring.services.diagnose import refresh
 from monitoring.services.sync import SyncResult
 from pipelines.kinds import runner_kind
@@ -17,9 +17,14 @@ from platform_site.common.outages import PASSING
 logger = logging.getLogger(__name__)
 
 
+def ahead(attempt: Attempt, probe: dict[str, Any]) -> list[Tail]:
+    """What `look` will ask the attempt's host for first."""
+    return runner_kind(attempt.stage.kind).ahead(attempt.stage, attempt) if _has_begun(probe) else []
+
+
 def look(attempt: Attempt, probe: dict[str, Any], transport: Transport) -> SyncResult:
     """Take in what is new of one attempt."""
-    if probe.get("process") is None and not probe.get("runner_alive"):
+    if not _has_begun(probe):
         return SyncResult()
     found = _read(attempt, transport)
     if runner_kind(attempt.stage.kind).has_stream:
@@ -52,6 +57,10 @@ def sum_up(host: Host, looks: Sequence[SyncResult]) -> None:
             sum(found.new_steps for found in updated),
             sum(found.has_anomaly for found in looks),
         )
+
+
+def _has_begun(probe: dict[str, Any]) -> bool:
+    return probe.get("process") is not None or bool(probe.get("runner_alive"))
 
 
 def _read(attempt: Attempt, transport: Transport) -> SyncResult:

@@ -59,7 +59,7 @@ def ensure_roles() -> None:
         Q(codename__startswith="add_") | Q(codename__startswith="change_")
     )
     rights = {Role.VIEWER: seen, Role.OPERATOR: seen | operated, Role.ADMIN: Q()}
-    held = Group.permissions.through.objects  # rows alone: every sign-up comes by here, and hardly ever changes one
+    held = Group.permissions.through.objects  # rows alone: every start comes by here, and hardly ever changes one
     wanted: set[tuple[int, int]] = set()
     groups = []
     for role, which in rights.items():
@@ -78,7 +78,11 @@ def ensure_roles() -> None:
 @transaction.atomic
 def grant(user: AbstractBaseUser, role: Role) -> None:
     """Makes `role` the user's one role; other groups stay."""
-    ensure_roles()
+    found = {group.name: group for group in Group.objects.filter(name__in=ROLE_BY_SLUG)}
+    if role.slug not in found:
+        ensure_roles()
+        found = {group.name: group for group in Group.objects.filter(name__in=ROLE_BY_SLUG)}
+    wanted = found.pop(role.slug)
     groups = user.groups  # type: ignore[attr-defined]  # AbstractUser has them, the base class does not
-    groups.remove(*Group.objects.filter(name__in=set(ROLE_BY_SLUG) - {role.slug}))
-    groups.add(Group.objects.get(name=role.slug))
+    groups.remove(*found.values())
+    groups.add(wanted)

@@ -18,7 +18,9 @@ from .terminal import Terminal
 
 SLOW: Final = "browser or training or faults or ssh or bench"
 """Suites with processes of their own."""
-BY_FILE: Final = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+WORKERS: Final = ["-n", str(min((os.cpu_count() or 1) + 1, 8))]
+"""One more than there are cores, since many a test waits for a process or for its time. Each takes 300 MB."""
+BY_FILE: Final = [*WORKERS, "--dist", "loadfile", "--no-loadscope-reorder"]
 """In the order of tests/conftest.py: xdist's own begins with the files of most tests, which are not the longest."""
 PACKAGES: Final = {
     "chromium": ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
@@ -40,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
         if options.suite == "all":
             _training_environment(terminal)
         if options.suite == "fast":
-            return _pytest(["-n", "2", "-m", f"not ({SLOW})", *extra])
+            return _pytest([*WORKERS, "-m", f"not ({SLOW})", *extra])
         if options.suite == "postgresql":
             return _on_postgresql(terminal, extra)
         return _all(extra)
@@ -60,12 +62,11 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def _all(extra: list[str]) -> int:
-    """The quick tests two at a time; browser, training, SSH and benches by file, as a file shares what is dear to make;
-    faults one by one, since they wait for what must happen in time. All run in any case."""
+    """The quick tests one by one, wherever a worker is free; browser, training, SSH and benches by file, as a file
+    shares what is dear to make, with the faults one after the other beside them. Both run in any case."""
     codes = [
-        _pytest(["-n", "2", "-m", f"not ({SLOW})", *extra]),
-        _pytest([*BY_FILE, "-m", f"({SLOW}) and not faults", *extra]),
-        _pytest(["-m", "faults", *extra]),
+        _pytest([*WORKERS, "-m", f"not ({SLOW})", *extra]),
+        _pytest([*BY_FILE, "-m", SLOW, *extra]),
     ]
     failures = [code for code in codes if code not in (0, NO_TESTS_FOUND)]
     if failures:
@@ -78,7 +79,7 @@ def _on_postgresql(terminal: Terminal, extra: list[str]) -> int:
         terminal.say("PostgreSQL is not installed and cannot be installed here: its tests are skipped")
         return 0
     with Cluster() as cluster:
-        return _pytest(["-n", "2", "-m", f"not ({SLOW})", *extra], ANNEAL_DATABASE_URL=cluster.url)
+        return _pytest([*WORKERS, "-m", f"not ({SLOW})", *extra], ANNEAL_DATABASE_URL=cluster.url)
 
 
 def _pytest(arguments: list[str], **env: str) -> int:

@@ -5,6 +5,7 @@ const TAIL = 256 * 1024;
 const PIECE = 256 * 1024;
 const MOST_LINES = 5000;
 const EVERY_MS = 1500;
+const PAUSE_MS = [5_000, 60_000]; // after the first failure, and at most
 const BAD = /\b(error|exception|traceback|fatal|out of memory|killed)\b/i;
 // Progress bars rewrite their line with carriage returns, and colours are for terminals: neither is for reading.
 const ESCAPES = /\u001b\[[0-9;?]*[A-Za-z]/g;
@@ -14,6 +15,7 @@ class LogView {
   line = 0;
   rest = "";
   complete = false;
+  failures = 0;
   hits = [];
   at = -1;
 
@@ -24,6 +26,7 @@ class LogView {
     this.search = section.querySelector("[data-log-search]");
     this.count = section.querySelector("[data-log-hits]");
     this.list = document.createElement("ol");
+    this.nothing = [...this.view.childNodes];
     this.wire();
     this.poll();
   }
@@ -62,7 +65,7 @@ class LogView {
     let wait = EVERY_MS;
     try {
       const response = await fetch(`${this.section.dataset.source}?offset=${this.offset}&limit=${PIECE}`, { headers: { Accept: "application/json" } });
-      if (!response.ok) throw new Error(response.status);
+      if (!response.ok) throw new Error((await response.json().catch(() => null))?.error?.message ?? "");
       const { text, next_offset: next, complete } = await response.json();
       // Asked for the end, we may have been given a line without its beginning.
       const cut = this.offset < 0 && next > TAIL;
@@ -71,19 +74,33 @@ class LogView {
       this.complete = complete;
       if (complete) this.take("", false, true);
       if (text.length >= PIECE / 2) wait = 0;
-      this.failed?.remove();
-      this.failed = null;
-    } catch {
-      wait = 5000;
-      if (!this.failed) {
-        this.failed = document.createElement("p");
-        this.failed.className = "empty";
-        this.failed.textContent = say("log-failed");
-        this.view.prepend(this.failed);
-      }
+      this.works();
+    } catch (error) {
+      wait = Math.min(PAUSE_MS[1], PAUSE_MS[0] * 2 ** this.failures);
+      this.fails(error instanceof TypeError ? "" : error.message);
     }
     this.busy = false;
     if (!this.complete) this.timer = setTimeout(() => this.poll(), document.hidden ? 4 * wait : wait);
+  }
+
+  // Why, where the platform says it: a host that does not answer, for instance.
+  fails(why) {
+    this.failures += 1;
+    if (!this.failed) {
+      this.failed = document.createElement("p");
+      this.failed.className = "empty";
+      if (!this.list.isConnected) this.view.replaceChildren();
+      this.view.prepend(this.failed);
+    }
+    this.failed.textContent = `${why} ${say("log-failed")}`.trim();
+  }
+
+  works() {
+    this.failures = 0;
+    if (!this.failed) return;
+    this.failed.remove();
+    this.failed = null;
+    if (!this.list.isConnected) this.view.replaceChildren(...this.nothing);
   }
 
   take(text, cut = false, last = false) {

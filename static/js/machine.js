@@ -6,11 +6,13 @@ const MOST = 3000;
 const GIB = 2 ** 30;
 const GPU = /^gpu\.\d+\.(\w+)$/;
 
-// Which names make up a chart, what a unit of it is, and what the words for it are called.
+const PERCENT = [0, 100];
+
+// Which names make up a chart, what a unit of it is, what the words for it are called, and what its values lie between.
 const CHARTS = [
-  ["gpuUse", (name) => GPU.exec(name)?.[1] === "use_percent", 1],
+  ["gpuUse", (name) => GPU.exec(name)?.[1] === "use_percent", 1, PERCENT],
   ["gpuMemory", (name) => GPU.exec(name)?.[1] === "memory_used_bytes", GIB],
-  ["cpu", (name) => name === "cpu_percent", 1],
+  ["cpu", (name) => name === "cpu_percent", 1, PERCENT],
   ["memory", (name) => name === "memory_used_bytes", GIB],
   ["disk", (name) => name === "disk_free_bytes", GIB],
 ];
@@ -48,7 +50,7 @@ class MachineCharts {
   draw() {
     this.box.hidden = !this.samples.length;
     const start = this.start ?? this.samples[0]?.[0];
-    CHARTS.forEach(([key, counts, unit], i) => {
+    CHARTS.forEach(([key, counts, unit, bounds], i) => {
       const rows = this.samples
         .map(([time, values]) => [time - start, Object.entries(values).filter(([name]) => counts(name)).map(([, value]) => value / unit)])
         .filter(([, found]) => found.length);
@@ -67,7 +69,7 @@ class MachineCharts {
         values: rows.map(([, found]) => found.reduce((sum, value) => sum + value, 0) / found.length),
         lows: rows.map(([, found]) => Math.min(...found)),
         highs: rows.map(([, found]) => Math.max(...found)),
-        range: null, smoothing: 0, scale: "linear", axis: "time",
+        range: null, bounds, smoothing: 0, scale: "linear", axis: "time",
         where: (at) => duration(seconds[at]),
       });
     });

@@ -8,6 +8,7 @@
 //   view.under    (plot, colours) => void     what else is drawn, below the line: {line, muted, faint}
 //   view.where    (i) => text                 what to call a point; without: its step
 //   view.smoothing 0-0.98, view.scale "linear" | "log", view.axis "step" | "time"
+//   view.bounds   [min, max]                  of the upright axis; without: those of the values
 // Events: `chartzoom` {detail: [min, max] | null} after a brush or a double click.
 
 const { say } = window.anneal;
@@ -37,15 +38,16 @@ function format(value) {
 
 const special = ({ axis, scale }) => axis === "time" || scale === "log";
 
-// An exponential moving average, with the bias of its start taken out.
+// An exponential moving average, with the bias of its start taken out. Rounding must not lead beyond what was averaged:
+// of a constant the noise would fill a chart.
 function smoothed(values, weight) {
-  let last = 0;
-  let seen = 0;
+  let [last, seen, low, high] = [0, 0, Infinity, -Infinity];
   return values.map((value) => {
     if (value === null) return null;
     last = last * weight + (1 - weight) * value;
     seen += 1;
-    return last / (1 - weight ** seen);
+    [low, high] = [Math.min(low, value), Math.max(high, value)];
+    return Math.min(high, Math.max(low, last / (1 - weight ** seen)));
   });
 }
 
@@ -155,7 +157,7 @@ class MetricChart extends HTMLElement {
       height: Math.max(50, area.clientHeight),
       legend: { show: false },
       padding: [8, view.axis === "time" ? 24 : 8, 0, 0],
-      scales: { x: { time: false }, y: { distr, ...(distr === 3 && scales.logScale) } },
+      scales: { x: { time: false }, y: { distr, ...(distr === 3 && scales.logScale), ...(view.bounds && { range: () => view.bounds }) } },
       series,
       bands: bands ? [{ series: [series.length - 2, series.length - 1], fill: fade(line, 0.16) }] : [],
       axes: [

@@ -193,7 +193,10 @@ class Monitor {
   }
 
   history() {
+    const past = Boolean(this.range || this.player);
     this.find("history").hidden = !this.range || Boolean(this.player);
+    // What stands still is not live.
+    this.find("connection")?.toggleAttribute("hidden", past);
     if (this.range) this.past?.tell(this);
   }
 
@@ -320,10 +323,11 @@ class Monitor {
     setting("scale");
     setting("columns", (value) => { this.columns = Number(value); });
     setting("axis", async (value) => {
-      this.range = this.zoomed = null;
-      this.history();
       if (value === "time") await this.readTimes().catch(() => { this.times = null; });
+      const [first, last] = this.range ? this.stepsOf(this.range) : [1, 0];
       this.axis = value;
+      // The same steps, with half of one to spare: times come and go through rounding.
+      if (this.range) this.zoom(first <= last ? [first - 0.5, last + 0.5].map(this.place) : null);
     });
     const line = this.find("connection");
     section.addEventListener("chartzoom", ({ detail }) => { if (!this.player) this.zoom(detail); });

@@ -36,6 +36,6 @@ export function tell(monitor) {
   const key = first < last ? "steps-n" : first > last ? "between-n" : "step-n";
   monitor.find("history-range").textContent = say(key, { first, last, step: first });
   const told = [newer ? say("newer-n", { n: newer }) : ""];
-  if (records !== null) told.unshift(records ? say("records-n", { n: records }) : say("nothing-here"));
+  if (records !== null) told.unshift(records ? say(records === 1 ? "record" : "records-n", { n: records }) : say("nothing-here"));
   monitor.find("history-records").textContent = told.filter(Boolean).join(" · ");
 }

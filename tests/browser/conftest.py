@@ -19,12 +19,14 @@ import httpx
 import pytest
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection, connections
-from django.test.utils import setup_databases, teardown_databases
+from django.db import connection
+from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
 from platform_site import assets, translations
+from platform_site.common.models import User
 from platform_site.common.roles import Role
+from tests import people
 
 from . import world
 
@@ -86,7 +88,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def site(valkey_server: object, _test_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(valkey_server: object, django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     assets.prepare()
     translations.compile_all(settings.BASE_DIR / "locale")
     with socket.socket() as free:
@@ -116,6 +118,13 @@ new PerformanceObserver((list) => { for (const e of list.getEntries()) seen.lcp 
 """
 
 
+def session(name: str) -> str:
+    """A session of somebody's, as the sign-in page makes it, which has a test of its own."""
+    client = Client()
+    client.force_login(User.objects.get(username=name), backend=people.BACKEND)
+    return client.cookies[settings.SESSION_COOKIE_NAME].value
+
+
 @contextmanager
 def signed_in(browser: Browser, site: Site, name: str = "alice", **options: Any) -> Iterator[BrowserContext]:
     """A visitor's browser. `theme`, `language` and `width`, or anything that Playwright's contexts take."""
@@ -132,13 +141,7 @@ def signed_in(browser: Browser, site: Site, name: str = "alice", **options: Any)
     context.add_init_script(WATCH)
     try:
         if name:
-            page = context.new_page()
-            page.goto("/login/")
-            page.fill("#id_username", name)
-            page.fill("#id_password", world.PASSWORD)
-            page.click("main button.primary")
-            page.wait_for_url(f"{site.url}/")
-            page.close()
+            context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session(name), "url": site.url}])
         yield context
     finally:
         context.close()
@@ -159,21 +162,8 @@ def watched(context: BrowserContext) -> Seen:
     return seen
 
 
-@pytest.fixture(scope="session")
-def _test_database(django_db_setup: None, playwright: Playwright, django_db_blocker: Any) -> Iterator[None]:
-    """pytest-django makes the test database only when it sees tests that ask for one each; ours share one."""
-    with django_db_blocker.unblock():
-        there = "common_user" in connection.introspection.table_names()
-        made = None if there else setup_databases(verbosity=0, interactive=False, aliases={"default"})
-    yield
-    if made is not None:
-        with django_db_blocker.unblock():
-            connections.close_all()
-            teardown_databases(made, verbosity=0)
-
-
 @pytest.fixture(scope="module")
-def database(_test_database: None, django_db_blocker: Any) -> Iterator[None]:
+def database(django_db_setup: None, playwright: Playwright, django_db_blocker: Any) -> Iterator[None]:
     """One database for the tests of a module: the server's threads use it all the while."""
     with django_db_blocker.unblock():
         world.person("alice", Role.OPERATOR)

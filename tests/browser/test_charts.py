@@ -187,7 +187,16 @@ def test_looking_at_the_past_pauses_the_present_and_says_how_much_it_is(page: Pa
     grow(run, range(101, 111))
     expect(history).to_contain_text("10 newer")
     assert slider.get_attribute("aria-valuemax") == before
+    connection = page.locator("[data-connection]")
+    expect(connection).to_be_hidden()  # what stands still is not live
+    steps = page.locator("[data-history-range]").inner_text()
+    for axis in ("Time", "Step"):
+        page.get_by_role("button", name=axis, exact=True).click()
+        expect(page.get_by_role("button", name=axis, exact=True)).to_have_attribute("aria-pressed", "true")
+        expect(page.locator("[data-history-range]")).to_have_text(steps)
+        expect(history).to_contain_text("records")
     page.get_by_role("button", name="Live", exact=True).click()
+    expect(connection).to_be_visible()
     expect(slider).to_have_attribute("aria-valuemax", "110")
     expect(history).to_be_hidden()
 
@@ -199,7 +208,7 @@ def test_a_span_of_one_step_or_none_shows_what_is_there_and_the_way_back(page: P
     history, read = page.locator("[data-history]"), page.locator("metric-chart[name='train/loss'] .chart-read")
     slider = page.get_by_role("slider", name="train/loss")
     brush(page, 0.2, 0.3)
-    expect(history).to_contain_text("Step 2 1 records")
+    expect(history).to_contain_text("Step 2 1 record")
     expect(read).to_contain_text("Step 2")
     page.get_by_role("button", name="Whole run").click()
     brush(page, 0.3, 0.45)

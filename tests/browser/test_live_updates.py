@@ -4,7 +4,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from pipelines.models import Pipeline, Stage
 from pipelines.states import StageEvent
@@ -143,6 +143,26 @@ def test_the_log_follows_and_pauses_when_scrolled(page: Page, tmp_path: Path) ->
     text = Path(download.value.path()).read_text()
     assert text.endswith("one more\n")
     assert text.startswith("step:1 ")
+
+
+def test_a_log_that_cannot_be_read_says_why_and_comes_back(
+    browser: Browser, site: Site, database: None, tmp_path: Path
+) -> None:
+    run = world.run("running", root=tmp_path, steps=5, age=timedelta(seconds=10))
+
+    def away(route: Route) -> None:
+        route.fulfill(status=503, json={"error": {"code": "unavailable", "message": "lab does not answer."}})
+
+    with signed_in(browser, site) as context:
+        page = watched(context).page
+        page.route("**/log/?*", away)
+        page.goto(f"/jobs/{run.job.pk}/")
+        log = page.locator("[data-log-view]")
+        expect(log).to_have_text("lab does not answer. The log could not be read. The page tries again.")
+        page.unroute("**/log/?*")
+        page.evaluate("dispatchEvent(new Event('reconnected'))")
+        expect(log.locator("li").first).to_be_visible()
+        expect(log).not_to_contain_text("could not be read")
 
 
 def test_the_socket_opens_on_every_load(page: Page, tmp_path: Path) -> None:

@@ -76,6 +76,11 @@ def test_a_host_is_added_and_its_secret_is_only_known_to_be_there(charlie: APICl
         ("address", "-oProxyCommand=id"),
         ("address", "a b"),
         ("address", "$(id)"),
+        ("address", "127.0.0.1:2222"),
+        ("address", "[::1]"),
+        ("address", "::1::2"),
+        ("address", "trainer@gpu-1"),
+        ("address", "ssh://gpu-1"),
         ("user", "root;id"),
         ("user", "-l"),
         ("root", "relative"),
@@ -85,6 +90,7 @@ def test_a_host_is_added_and_its_secret_is_only_known_to_be_there(charlie: APICl
         ("port", 0),
         ("slots", 0),
         ("private_key", "not a key"),
+        ("private_key", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMq trainer@gpu-1"),
         ("secret", "x"),
         ("host_key", "ssh-ed25519 AAAA"),
     ],
@@ -99,6 +105,31 @@ def test_what_could_not_be_is_refused_at_its_field(charlie: APIClient, field: st
 def test_a_name_is_taken_once(charlie: APIClient) -> None:
     assert post(charlie, "hosts/", NEW).status_code == 201
     assert post(charlie, "hosts/", NEW).status_code == 409
+
+
+@pytest.mark.parametrize("address", ["::1", "2001:db8::5", "fe80::1%eth0", "192.0.2.7"])
+def test_an_address_of_either_kind_is_taken_and_shown_with_its_port(charlie: APIClient, address: str) -> None:
+    assert post(charlie, "hosts/", {**NEW, "address": address}).status_code == 201
+    place = f"trainer@[{address}]:22" if ":" in address else f"trainer@{address}:22"
+    assert place in charlie.get("/hosts/gpu-1/").content.decode()
+
+
+def test_a_machine_is_added_once_by_whatever_name(charlie: APIClient) -> None:
+    """In two rows its slots and GPUs would be counted twice."""
+    assert post(charlie, "hosts/", {**NEW, "root": "/data/one"}).status_code == 201
+    for root in ("/data/one", "/data/one/", ""):
+        answer = post(charlie, "hosts/", {**NEW, "name": "gpu-2", "root": root})
+        assert answer.status_code == 409
+        assert "Host gpu-1 leads there already" in answer.json()["error"]["message"]
+    assert post(charlie, "hosts/", {**NEW, "name": "gpu-2", "root": "/data/two"}).status_code == 201
+    moved = charlie.patch("/api/v1/hosts/gpu-2/", {"root": "/data/one"}, format="json")
+    assert (moved.status_code, Host.objects.get(name="gpu-2").root) == (409, "/data/two")
+    assert charlie.patch("/api/v1/hosts/gpu-2/", {"slots": 2}, format="json").status_code == 200
+
+
+def test_the_public_half_of_a_key_is_told_as_such(charlie: APIClient) -> None:
+    answer = post(charlie, "hosts/", {**NEW, "private_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMq trainer@gpu-1"})
+    assert "public half" in answer.json()["error"]["fields"]["private_key"][0]
 
 
 def test_a_mask_is_never_saved_back(charlie: APIClient) -> None:

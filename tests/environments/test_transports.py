@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from environments.models import Host
-from environments.transports import Transport, TransportError, for_host
+from environments.transports import Tail, Transport, TransportError, for_host
 from environments.transports.streams import opened
 from platform_runtime.pruning import Removed
 from tests.runtime.checkpoint_files import write_step
@@ -54,6 +54,33 @@ def test_what_is_new_of_a_file_comes_with_what_it_is(transport: Transport, root:
         assert found is not None
         assert not found.is_file
         assert data == b""
+
+
+def test_what_is_brought_ahead_is_what_would_have_been_read(transport: Transport, root: Path) -> None:
+    transport.write(f"{root}/file", b"0123456789")
+    transport.write(f"{root}/other", b"other")
+    transport.write(f"{root}/large", b"x" * (5 << 20))
+    (root / "folder").mkdir()
+    (root / "link").symlink_to(root / "file")
+    asked = [Tail(f"{root}/{name}", 2, 8 << 20) for name in ("file", "nothing", "large", "folder", "link", "other")]
+    plain = [transport.tail(one.path, one.offset, one.limit) for one in asked]
+    with transport.ahead(asked):
+        assert [transport.tail(one.path, one.offset, one.limit) for one in asked] == plain
+        assert transport.tail(f"{root}/file", 1, 2)[1] == b"12", "and what was not asked for before, too"
+    with transport.ahead([]):
+        pass
+
+
+def test_what_was_brought_ahead_is_no_older_than_its_block_and_told_once(transport: Transport, root: Path) -> None:
+    one, two = Tail(f"{root}/one", 0, 100), Tail(f"{root}/two", 0, 100)
+    for asked in (one, two):
+        transport.write(asked.path, b"before")
+    with transport.ahead([one, two]):
+        transport.tail(one.path, one.offset, one.limit)
+        for asked in (one, two):
+            transport.write(asked.path, b"after")
+        assert transport.tail(one.path, one.offset, one.limit)[1] == b"after"
+    assert transport.tail(two.path, two.offset, two.limit)[1] == b"after"
 
 
 def test_a_file_is_private_and_its_folders_too(transport: Transport, root: Path) -> None:

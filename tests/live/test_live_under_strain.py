@@ -118,7 +118,7 @@ def test_the_first_change_after_a_pause_comes_at_once(run: Run, lines: Lines, al
         run.sync()
         line.until(lambda m: m["type"] == "metrics")
         waits.append(time.perf_counter() - started)
-    assert sorted(waits)[len(waits) // 2] < 0.1
+    assert sorted(waits)[len(waits) // 2] < 0.2
 
 
 def test_a_slow_reader_holds_up_nobody(run: Run, lines: Lines, alice: User) -> None:

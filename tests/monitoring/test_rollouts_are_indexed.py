@@ -12,7 +12,10 @@ from monitoring.services import rollouts as service
 from monitoring.services.rollouts import Budget, index_rollouts
 
 from .conftest import Run
+from .places import make_run
 from .rollout_files import write
+
+__all__ = ["make_run"]
 
 
 @pytest.fixture

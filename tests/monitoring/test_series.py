@@ -113,7 +113,7 @@ def test_steps_beyond_the_highest_level_still_keep_to_the_points(run: Run) -> No
     edges=st.tuples(st.integers(0, 400), st.integers(0, 400)),
     points=st.integers(1, 60),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_range_at_any_resolution_is_met_exactly(
     make_run: Callable[[], Run], steps: list[int], edges: tuple[int, int], points: int
 ) -> None:

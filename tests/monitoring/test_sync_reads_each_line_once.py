@@ -12,13 +12,20 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from environments.transports.base import FileStat
+from environments.transports.local import LocalTransport
 from monitoring import selectors
-from monitoring.models import BadLine
+from monitoring.models import BadLine, Stream
+from monitoring.services.sync import sync_stream
 from monitoring.store import lines
+from platform_site.common.errors import NotFound
 
 from .conftest import Run
 from .lines import append, line
+from .places import make_run
 from .stored import assert_store_is_whole, stored
+
+__all__ = ["make_run"]
 
 
 def test_new_bytes_become_rows_and_the_offset_moves(run: Run, caplog: pytest.LogCaptureFixture) -> None:
@@ -163,6 +170,18 @@ def test_a_folder_or_a_pipe_in_the_file_s_place_is_told_not_read(run: Run) -> No
     assert run.stream.version == version
 
 
+def test_a_run_deleted_while_it_is_read_is_told_as_such(run: Run) -> None:
+    class Deleting(LocalTransport):
+        def tail(self, path: str, offset: int, limit: int) -> tuple[FileStat | None, bytes]:
+            found = super().tail(path, offset, limit)
+            Stream.objects.filter(pk=run.stream_id).delete()
+            return found
+
+    append(run.attempt(), line(1))
+    with pytest.raises(NotFound, match="deleted while it was read"):
+        sync_stream(run.stream_id, Deleting())
+
+
 def test_two_lines_of_a_step_merge_also_over_two_syncs(run: Run) -> None:
     path = run.attempt()
     append(path, line(1, train=1), line(2, train=2))
@@ -248,7 +267,7 @@ PIECES = st.lists(
 
 @pytest.mark.django_db
 @given(pieces=PIECES, cuts=st.lists(st.integers(0, 2000), max_size=6))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_file_in_any_portions_gives_the_rows_of_its_valid_lines(
     make_run: Callable[[], Run], pieces: list[bytes], cuts: list[int]
 ) -> None:

@@ -2,17 +2,13 @@
 
 import random
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 from django.test import Client
 
-from environments.transports.local import LocalTransport
 from monitoring import system, system_selectors
 from monitoring.models import SystemLog
-from monitoring.services.sync import open_segment
 from monitoring.services.system import sync_system
 from platform_runtime.machine import Record
 from platform_runtime.system import SystemSample
@@ -20,6 +16,9 @@ from platform_site.common import roles
 from platform_site.common.models import User
 
 from .conftest import Run
+from .places import make_run
+
+__all__ = ["make_run"]
 
 HOUR = 3600.0
 GIB = 2.0**30
@@ -102,16 +101,16 @@ def test_neighbours_join_to_means_of_use_and_extremes_of_space() -> None:
 class Machine:
     """A runner's file, and the platform that reads it."""
 
-    def __init__(self, stream_id: UUID, folder: Path) -> None:
-        self.id = stream_id
-        self.path = folder / "u_system.jsonl"
+    def __init__(self, run: Run) -> None:
+        self.id, self.transport = run.stream_id, run.transport
+        self.path = run.attempt().with_name("u_system.jsonl")
         self.record = Record(str(self.path), most_bytes=40_000)
-        self.segment = open_segment(stream_id, attempt=1, path=str(folder / "u_metrics.jsonl"))
+        self.segment = run.segment()
 
     def sync(self) -> bool:
         SystemLog.objects.update(looked_at=None)
         self.segment.refresh_from_db()
-        return sync_system(self.segment, str(self.path), LocalTransport())
+        return sync_system(self.segment, str(self.path), self.transport)
 
     @property
     def found(self) -> system_selectors.Machine:
@@ -121,8 +120,8 @@ class Machine:
 
 
 @pytest.fixture
-def machine(run: Run, tmp_path: Path) -> Machine:
-    return Machine(run.stream_id, tmp_path)
+def machine(run: Run) -> Machine:
+    return Machine(run)
 
 
 def test_each_sample_is_taken_in_once(machine: Machine) -> None:
@@ -175,7 +174,7 @@ def test_a_look_follows_the_one_before_only_after_a_while(
     machine.record.add(sample(2))
     machine.segment.refresh_from_db()
     with django_assert_max_num_queries(1):
-        assert not sync_system(machine.segment, str(machine.path), LocalTransport())
+        assert not sync_system(machine.segment, str(machine.path), machine.transport)
 
 
 def test_a_folder_in_the_file_s_place_is_nothing(machine: Machine) -> None:

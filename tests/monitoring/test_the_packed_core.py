@@ -41,7 +41,7 @@ def test_missing_is_told_from_nan_and_every_value_comes_back(logged: list[float 
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_buckets_come_out_the_same_in_any_grouping(data: st.DataObject) -> None:
     steps = data.draw(st.lists(st.integers(0, 5000), min_size=1, max_size=80, unique=True).map(sorted))
     values = data.draw(
@@ -98,7 +98,6 @@ def rows_of(found: Block) -> dict[int, dict[str, Value]]:
 
 
 @given(ROWS, ROWS.filter(bool))
-@settings(deadline=None)
 def test_late_steps_merge_and_the_last_value_wins(
     known: dict[int, dict[str, Value]], late: dict[int, dict[str, Value]]
 ) -> None:

@@ -1,21 +1,24 @@
 """Syncs at the same time: every line once, whoever wins."""
 
 import threading
-from pathlib import Path
 
 import pytest
 from django.db import connection, connections
 
+from environments.models import Host
+from environments.transports import for_host
 from monitoring.services.sync import sync_stream
 
 from .conftest import Run
 from .lines import append, line
+from .places import make_run
 from .stored import assert_store_is_whole, stored
+
+__all__ = ["make_run"]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_syncs_at_the_same_time_never_double(tmp_path: Path) -> None:
-    run = Run(tmp_path)
+def test_syncs_at_the_same_time_never_double(run: Run, place: Host) -> None:
     path = run.attempt()
     total, stop = 300, threading.Event()
     counted: list[int] = []
@@ -24,8 +27,8 @@ def test_syncs_at_the_same_time_never_double(tmp_path: Path) -> None:
     def sync_until_the_end() -> None:
         try:
             while not stop.is_set():
-                counted.append(sync_stream(run.stream_id, run.transport).new_steps)
-            counted.append(sync_stream(run.stream_id, run.transport).new_steps)
+                counted.append(sync_stream(run.stream_id, for_host(place)).new_steps)
+            counted.append(sync_stream(run.stream_id, for_host(place)).new_steps)
         except BaseException as error:
             failures.append(error)
         finally:

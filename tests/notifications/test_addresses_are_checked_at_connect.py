@@ -203,8 +203,13 @@ def test_a_name_that_changes_its_address_is_judged_by_the_address_that_is_connec
     ],
 )  # fmt: skip
 def test_addresses_of_other_kinds_are_refused(url: str) -> None:
-    assert outside.checked(url).code == "scheme"
-    assert outside.sent(url, MESSAGE).code == "scheme"
+    assert sender.opened(url) == (sender.Answer("scheme"), None)
+
+
+def test_what_is_refused_is_so_when_it_is_added_and_when_it_is_sent() -> None:
+    for url, code in (("exec://ls", "scheme"), ("json://example.org/hook?verify=no", "option")):
+        assert outside.checked(url).code == code
+        assert outside.sent(url, MESSAGE).code == code
 
 
 @pytest.mark.parametrize(
@@ -212,8 +217,8 @@ def test_addresses_of_other_kinds_are_refused(url: str) -> None:
     ["template=/etc/passwd", "attach=file:///etc/passwd", "pgppub=/etc/passwd", "verify=no", "cto=9999", "retry=99"],
 )
 def test_options_that_read_files_or_wait_or_check_nothing_are_refused(option: str) -> None:
-    outcome = outside.checked(f"json://example.org/hook?{option}")
-    assert (outcome.code, outcome.detail) == ("option", option.partition("=")[0])
+    found = sender.opened(f"json://example.org/hook?{option}")
+    assert found == (sender.Answer("option", option.partition("=")[0]), None)
 
 
 @pytest.mark.parametrize(

@@ -84,9 +84,10 @@ def test_a_pipe_in_a_files_place_holds_nobody(hands: Hands, name: str) -> None:
 
 def ended(hands: Hands) -> tuple[Stage, Attempt]:
     """A stage that runs still in the database, and whose process has ended well."""
-    stage = hands.script("import time; time.sleep(1)")
+    stage = hands.script('import os, time\nwhile not os.path.exists("enough"): time.sleep(0.01)')
     attempt = hands.launch(stage)
     hands.until(stage, StageStatus.RUNNING)
+    (Path(attempt.folder) / "enough").touch()
     record = Path(attempt.folder) / "exit.json"
     end = time.monotonic() + 15
     while not record.exists() and time.monotonic() < end:

@@ -21,7 +21,7 @@ def anything(draw_from: st.DrawFn) -> tuple[Node, ...]:
     return tuple(Node(str(n), tuple(draw_from(needs))) for n in range(size))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(anything())
 def test_whatever_was_typed_is_drawn_without_overlap(nodes: tuple[Node, ...]) -> None:
     drawing = draw(nodes)
@@ -54,7 +54,7 @@ def passes(path: str) -> list[tuple[float, float]]:
     return found
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(anything())
 def test_no_edge_runs_through_a_node(nodes: tuple[Node, ...]) -> None:
     drawing = draw(nodes)

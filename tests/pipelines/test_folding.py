@@ -25,7 +25,7 @@ def graphs(draw_from: st.DrawFn) -> tuple[tuple[Node, ...], tuple[str, ...], int
     return tuple(draw_from(st.permutations(nodes))), tuple(kinds), draw_from(st.integers(1, 10))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(graphs())
 def test_any_graph_becomes_a_small_dag_of_the_same_nodes_and_edges(
     graph: tuple[tuple[Node, ...], tuple[str, ...], int],

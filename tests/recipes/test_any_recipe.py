@@ -185,7 +185,6 @@ def test_validation_and_the_loader_agree_on_keys_and_types(judge, tmp_path, load
     @settings(
         max_examples=RECIPES,
         derandomize=True,
-        deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
         # A failure names its setting; to shrink a recipe of eight takes minutes.

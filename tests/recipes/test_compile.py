@@ -107,7 +107,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(VALUES)
 def test_any_value_survives_the_way_through_yaml_and_omegaconf(value):
     text = to_yaml({"value": value})

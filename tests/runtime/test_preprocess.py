@@ -262,7 +262,7 @@ LINE = (
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     content=st.lists(LINE, max_size=12).map(b"\n".join),
     kind=st.sampled_from(sorted(CHECKS)),
@@ -295,7 +295,7 @@ def test_whatever_comes_out_the_intake_takes_and_describes_alike(
         assert (report.rows, report.columns, report.stats) == (output.rows, output.columns, output.stats)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(content=st.lists(LINE, max_size=12).map(b"\n".join))
 def test_what_came_out_goes_through_unchanged(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     work = Work(tmp_path_factory.mktemp("once"), content)

@@ -35,6 +35,12 @@ def test_only_admins_have_rights_over_people_and_tokens() -> None:
         assert not codes & {"add_user", "change_user", "delete_user", "change_group", "add_project"}
 
 
+def test_a_role_that_is_not_there_yet_is_made_when_it_is_given() -> None:
+    Group.objects.all().delete()
+    assert roles.role_of(people.bob()) == Role.OPERATOR
+    assert Group.objects.get(name="operator").permissions.exists()
+
+
 def test_the_highest_group_counts() -> None:
     alice = people.alice()
     assert roles.role_of(alice) == Role.VIEWER

@@ -1,5 +1,5 @@
 """What the tests of SSH hosts stand on."""
 
-from .hosts import account, make_host, proxy, server, silence
+from .hosts import account, make_host, proxy, remote, root_account, server, silence
 
-__all__ = ["account", "make_host", "proxy", "server", "silence"]
+__all__ = ["account", "make_host", "proxy", "remote", "root_account", "server", "silence"]

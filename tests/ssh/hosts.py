@@ -14,6 +14,7 @@ from environments.transports.secrets import Secret
 from tests.pipelines import builders
 
 from . import sshd
+from .network import network
 
 PYTHON = "/usr/bin/python3"
 
@@ -30,8 +31,26 @@ def server() -> Iterator[sshd.Sshd]:
 
 
 @pytest.fixture(scope="session")
+def remote() -> Iterator[sshd.Sshd]:
+    """On a network of its own, where this machine gives one."""
+    sshd.need()
+    found = sshd.Sshd(network())
+    try:
+        found.start()
+        yield found
+    finally:
+        found.remove()
+
+
+@pytest.fixture(scope="session")
 def account(server: sshd.Sshd) -> sshd.Account:
     return server.account()
+
+
+@pytest.fixture(scope="session")
+def root_account(server: sshd.Sshd) -> sshd.Account:
+    """Its user may read what the tests wrote, as that of a host may read what its runs wrote."""
+    return server.account(as_root=True)
 
 
 @pytest.fixture
@@ -53,7 +72,7 @@ def make_host(db: None, server: sshd.Sshd, account: sshd.Account) -> Iterator[Ma
         one = fields.pop("account", account)
         defaults = {
             "kind": Host.Kind.SSH,
-            "address": "127.0.0.1",
+            "address": server.address,
             "port": server.port,
             "user": one.name,
             "secret": Secret(private_key=one.private_key).sealed(),
@@ -62,7 +81,9 @@ def make_host(db: None, server: sshd.Sshd, account: sshd.Account) -> Iterator[Ma
         }
         host = builders.host(name, **{**defaults, **fields})
         if not host.host_key:
-            with_key = connection.greeted("127.0.0.1", server.port, name)
+            # Of the sshd itself: what stands between counts its connections, or hands none on.
+            shown_by = (host.address, host.port) if "address" in fields else (server.address, server.port)
+            with_key = connection.greeted(*shown_by, name)
             host.host_key = connection.key_line(with_key.get_remote_server_key())
             with_key.close()
             host.save()

@@ -1,4 +1,5 @@
-"""A real sshd on loopback, with users and homes of its own, and a wire between that can be cut."""
+"""A real sshd on loopback, or on a network of its own, with users and homes of its own, and a wire between that can be
+cut."""
 
 import os
 import secrets
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+
+from .network import Network
 
 SSHD: Final = shutil.which("sshd") or "/usr/sbin/sshd"
 
@@ -47,9 +50,11 @@ class Account:
 
 
 class Sshd:
-    """Started on `start`, which may come again after `stop`: it keeps its port and its keys."""
+    """Started on `start`, which may come again after `stop`: it keeps its address, its port and its keys."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: Network | None = None) -> None:
+        self.network = network
+        self.address = network.address if network is not None else "127.0.0.1"
         # Not below pytest's folder: others than root have to get there.
         self.folder = Path(tempfile.mkdtemp(prefix="anneal-sshd-", dir="/tmp"))
         self.folder.chmod(0o755)
@@ -68,16 +73,22 @@ class Sshd:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         config = self.folder / "sshd_config"
         config.write_text(
-            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.folder}/host_key\nPidFile none\nUsePAM no\n"
+            f"Port {self.port}\n{self._addresses()}HostKey {self.folder}/host_key\nPidFile none\nUsePAM no\n"
             f"PermitRootLogin yes\nStrictModes no\nAuthorizedKeysFile {self.folder}/keys/%u\nMaxStartups 100\n"
         )
-        self._process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stderr=subprocess.DEVNULL)
+        command = [SSHD, "-D", "-e", "-f", str(config)]
+        command = self.network.inside(*command) if self.network is not None else command
+        self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         for _ in range(200):
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                if probe.connect_ex((self.address, self.port)) == 0:
                     return
             time.sleep(0.05)
         raise AssertionError("sshd does not listen")
+
+    def _addresses(self) -> str:
+        here = [self.address, *(["::1"] if self.network is None and has_ipv6() else [])]
+        return "".join(f"ListenAddress {one}\n" for one in here)
 
     def stop(self) -> None:
         """The listener and the sessions, as a machine that goes down."""
@@ -116,6 +127,8 @@ class Sshd:
                 subprocess.run(["pkill", "-9", "-U", str(account.uid)], check=False, capture_output=True)
             subprocess.run(["userdel", "-f", account.name], check=False, capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self.network is not None:
+            self.network.close()
 
 
 class Proxy:
@@ -129,6 +142,7 @@ class Proxy:
         self._mute = threading.Event()
         self._refuse = threading.Event()
         self._limit: int | None = None
+        self._delay_s = 0.0
         self._lock = threading.Lock()
         self.connections = 0
         self.swallowed = 0
@@ -153,6 +167,10 @@ class Proxy:
     def cut_after(self, size: int) -> None:
         """Cut once the host has sent so many more bytes."""
         self._limit = size
+
+    def delay(self, seconds: float) -> None:
+        """Far away: so much later arrives what is sent, either way."""
+        self._delay_s = seconds
 
     def restore(self) -> None:
         self._mute.clear()
@@ -200,6 +218,7 @@ class Proxy:
                         if self._limit < 0:
                             self._limit = None
                             return
+                    time.sleep(self._delay_s)
                     (server if source is client else client).sendall(data)
         except (OSError, ValueError):
             return
@@ -214,6 +233,16 @@ def _close(*ends: socket.socket) -> None:
         except OSError:
             pass
         one.close()
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has a loopback of that kind: some containers have none."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 def free_port() -> int:

@@ -95,7 +95,7 @@ def test_its_row_says_what_it_waits_for_until_the_host_is_back(hands: Hands, pro
     assert waiting_for(stage).startswith("host far, silent since 20")
     client.force_login(people.alice())
     page = f"/pipelines/{stage.pipeline_id}/"
-    assert "waits for host far, silent since 20" in client.get(page).content.decode()
+    assert "waiting: host far, silent since 20" in client.get(page).content.decode()
     [told] = client.get(f"/api/v1{page}status/").json()["stages"]
     assert told["waiting_for"].startswith("host far, silent since 20")
     version = stage.version

@@ -31,6 +31,11 @@ def test_a_password_lets_us_in(make_host: MakeHost, account: sshd.Account) -> No
     assert works(make_host(secret=Secret(password=account.password).sealed()))
 
 
+@pytest.mark.skipif(not sshd.has_ipv6(), reason="this machine has no IPv6")
+def test_an_address_of_version_6_leads_there_too(make_host: MakeHost) -> None:
+    assert works(make_host(address="::1"))
+
+
 def test_without_a_root_it_is_a_folder_in_the_home_whose_name_has_a_space(
     make_host: MakeHost, account: sshd.Account
 ) -> None:
@@ -139,6 +144,20 @@ def test_a_login_shell_that_prints_noise_is_not_listened_to(make_host: MakeHost,
     noisy = server.account()
     (noisy.home / ".bashrc").write_text("echo Welcome; head -c 100000 /dev/urandom; echo warning >&2\n")
     assert works(make_host(account=noisy, root=f"{noisy.home}/anneal"))
+
+
+@pytest.mark.parametrize(
+    ("asks", "told"),
+    [("read -r answer", "reads what is meant for Python"), ("sleep 60", "its login shell waits for something")],
+)
+def test_a_login_shell_that_asks_or_waits_is_told_as_such(
+    make_host: MakeHost, server: sshd.Sshd, asks: str, told: str
+) -> None:
+    curious = server.account()
+    (curious.home / ".bashrc").write_text(f"{asks}\n")
+    host = make_host(account=curious, root=f"{curious.home}/anneal")
+    with pytest.raises(Unreachable, match=told):
+        for_host(host).listdir(host.root + "/x")
 
 
 def test_files_in_the_home_that_are_called_like_modules_do_no_harm(make_host: MakeHost, server: sshd.Sshd) -> None:

@@ -35,9 +35,10 @@ pytestmark = [
 
 
 @pytest.fixture
-def far(make_host: MakeHost, server: sshd.Sshd) -> Host:
+def far(make_host: MakeHost, remote: sshd.Sshd) -> Host:
     """Its user may read what root may: the training environment of a test machine is often root's."""
-    return make_host(account=server.account(as_root=True), python=PYTHON, root="")
+    place = {"address": remote.address, "port": remote.port}
+    return make_host(account=remote.account(as_root=True), python=PYTHON, root="", **place)
 
 
 def test_a_training_on_an_ssh_host_from_its_check_to_the_score_of_its_model(far: Host) -> None:

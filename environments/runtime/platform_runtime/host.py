@@ -62,6 +62,26 @@ def tail(path: str, offset: int, limit: int) -> tuple[tuple[int, int, int, bool]
         return (*found[:3], False), b""  # a link to a file is none
 
 
+def tails(
+    asked: Sequence[tuple[str, int, int]], most: int
+) -> list[tuple[tuple[int, int, int, bool] | None, bytes] | None]:
+    """As `tail` for each (path, offset, limit), at most `most` bytes together. None for one that would be more, or that
+    cannot be read: whoever asks for it alone gets it, or is told why not."""
+    found: list[tuple[tuple[int, int, int, bool] | None, bytes] | None] = []
+    for path, offset, limit in asked:
+        try:
+            one = tail(path, offset, min(limit, most + 1))
+        except (OSError, Refused):
+            found.append(None)
+            continue
+        if len(one[1]) > most:
+            found.append(None)
+            continue
+        most -= len(one[1])
+        found.append(one)
+    return found
+
+
 def is_folder(path: str) -> bool:
     """A link to a folder is none."""
     try:

@@ -77,6 +77,13 @@ def _tail(body: bytes, path: str, offset: int, limit: int) -> Answer:
     return host.tail(path, offset, min(limit, MOST_BODY))
 
 
+def _tails(body: bytes, asked: list[tuple[str, int, int]], most: int) -> Answer:
+    """The bytes of all, one after the other; with what each is, how many are its own."""
+    found = host.tails(asked, min(most, MOST_BODY))
+    told = [(one[0], len(one[1])) if one is not None else None for one in found]
+    return told, b"".join(one[1] for one in found if one is not None)
+
+
 def _write(body: bytes, path: str, mode: int) -> Answer:
     host.write(path, body, mode)
     return None, b""
@@ -104,6 +111,7 @@ OPERATIONS: Final[dict[str, Callable[..., Answer]]] = {
     "read": _read,
     "stat": lambda body, path: (host.stat(path), b""),
     "tail": _tail,
+    "tails": _tails,
     "is_folder": lambda body, path: (host.is_folder(path), b""),
     "listdir": lambda body, path: (host.listdir(path), b""),
     "write": _write,

@@ -1,5 +1,6 @@
 """Sums of two numbers, as data to learn from and to be asked. No sum stands in two of the sets."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator
@@ -15,10 +16,11 @@ PROMPTS: Final = 128
 _LARGEST: Final = 50
 
 
-def pairs() -> list[tuple[int, int]]:
+@functools.cache
+def pairs() -> tuple[tuple[int, int], ...]:
     """All the pairs, in an order that looks random and is the same everywhere."""
     found = [(a, b) for a in range(1, _LARGEST + 1) for b in range(1, _LARGEST + 1)]
-    return sorted(found, key=lambda pair: hashlib.sha256(b"%d+%d" % pair).digest())
+    return tuple(sorted(found, key=lambda pair: hashlib.sha256(b"%d+%d" % pair).digest()))
 
 
 def question(a: int, b: int) -> str:

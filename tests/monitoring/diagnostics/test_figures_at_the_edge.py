@@ -29,7 +29,7 @@ def runs(draw: st.DrawFn) -> list[Sample]:
     return samples
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(["sft", "dpo", "grpo", "gspo"]), runs())
 def test_state_and_findings_fit_into_json(algorithm: str, samples: list[Sample]) -> None:
     rules, state = rules_for(algorithm), State()

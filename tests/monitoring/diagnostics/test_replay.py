@@ -29,7 +29,7 @@ def whole(run: Sequence[Sample], size: int = 1000) -> Replayed:
     return replay([Try(1, None, [run[at : at + size] for at in range(0, len(run), size)])], [], rules_for("grpo"))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 50), st.integers(1, 119), st.integers(1, 40))
 def test_what_comes_later_changes_nothing_of_what_was_said_before(seed: int, cut: int, size: int) -> None:
     run = broken(seed)

@@ -16,7 +16,7 @@ from platform_site.up import state
 from platform_site.up.processes import is_same, start_time
 from tests.harness import Platform, free_port, wait_until
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
