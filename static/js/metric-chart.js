@@ -8,7 +8,7 @@
 //   view.under    (plot, colours) => void     what else is drawn, below the line: {line, muted, faint}
 //   view.where    (i) => text                 what to call a point; without: its step
 //   view.smoothing 0-0.98, view.scale "linear" | "log", view.axis "step" | "time"
-//   view.bounds   [min, max]                  of the upright axis; without: those of the values
+//   view.bounds   [min, max]                  of the upright axis
 // Events: `chartzoom` {detail: [min, max] | null} after a brush or a double click.
 
 const { say } = window.anneal;
@@ -38,8 +38,8 @@ function format(value) {
 
 const special = ({ axis, scale }) => axis === "time" || scale === "log";
 
-// An exponential moving average, with the bias of its start taken out. Rounding must not lead beyond what was averaged:
-// of a constant the noise would fill a chart.
+// An exponential moving average, with the bias of its start taken out, and kept within its values: rounding noise
+// of a constant would fill a chart.
 function smoothed(values, weight) {
   let [last, seen, low, high] = [0, 0, Infinity, -Infinity];
   return values.map((value) => {

@@ -59,15 +59,8 @@ class Monitor {
 
   // One after the other, so that the last one stays.
   remember() {
-    this.kept = this.kept.then(() => this.keep()).catch(() => { /* it is remembered as long as the page is open */ });
-  }
-
-  keep() {
-    const body = new URLSearchParams({ smoothing: this.smoothing, scale: this.scale, axis: this.axis, columns: this.columns });
-    if (this.picked) body.set("chosen", "1");
-    for (const name of this.picked ? this.chosen : []) body.append("charts", name);
-    const headers = JSON.parse(document.body.getAttribute("hx-headers:inherited"));
-    return fetch(this.section.dataset.keep, { method: "POST", body, headers, keepalive: true });
+    this.kept = this.kept.then(async () => (await import("./chart-layout.js")).keep(this))
+      .catch(() => { /* it is remembered as long as the page is open */ });
   }
 
   // --- Reading -----------------------------------------------------------------------------------------------
@@ -193,10 +186,9 @@ class Monitor {
   }
 
   history() {
-    const past = Boolean(this.range || this.player);
     this.find("history").hidden = !this.range || Boolean(this.player);
     // What stands still is not live.
-    this.find("connection")?.toggleAttribute("hidden", past);
+    this.find("connection")?.toggleAttribute("hidden", Boolean(this.range || this.player));
     if (this.range) this.past?.tell(this);
   }
 
@@ -324,10 +316,9 @@ class Monitor {
     setting("columns", (value) => { this.columns = Number(value); });
     setting("axis", async (value) => {
       if (value === "time") await this.readTimes().catch(() => { this.times = null; });
-      const [first, last] = this.range ? this.stepsOf(this.range) : [1, 0];
+      const steps = this.range && this.stepsOf(this.range);
       this.axis = value;
-      // The same steps, with half of one to spare: times come and go through rounding.
-      if (this.range) this.zoom(first <= last ? [first - 0.5, last + 0.5].map(this.place) : null);
+      if (steps) this.zoom(this.past.around(steps, this.place));
     });
     const line = this.find("connection");
     section.addEventListener("chartzoom", ({ detail }) => { if (!this.player) this.zoom(detail); });

@@ -25,6 +25,9 @@ export async function look(monitor, points) {
   } catch { /* the coarse curve stays */ }
 }
 
+// The range of these steps on an axis, with half a step to spare, as times come and go through rounding; null: no step.
+export const around = ([first, last], place) => (first <= last ? [first - 0.5, last + 0.5].map(place) : null);
+
 function read(monitor) {
   tell(monitor);
   announce(monitor.find("history").querySelector("p").textContent);
