@@ -40,7 +40,7 @@ def send_maintenance() -> None:
 def send_observe(host: Host) -> None:
     """At a host with live attempts, unless a look at it waits already."""
     if host.is_local:
-        queue, max_age_ms = CONTROL, LOOK_MAX_AGE_MS
+        queue, max_age_ms = CONTROL, TICK_MAX_AGE_MS
     elif host.unreachable_since is None:
         queue, max_age_ms = REMOTE, LOOK_MAX_AGE_MS
     else:

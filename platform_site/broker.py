@@ -76,6 +76,7 @@ class Broker(RedisBroker):
     def close(self) -> None:
         self._closed.set()
         super().close()
+        self.client.connection_pool.disconnect()
 
     def _listen(self) -> None:
         while not self._closed.is_set():
