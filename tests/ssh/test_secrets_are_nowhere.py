@@ -1,6 +1,7 @@
 """What lets the platform into its hosts is seen by nobody: looked for everywhere at once, while real hosts are added,
 checked, and run something."""
 
+import asyncio
 import base64
 import logging
 import os
@@ -153,6 +154,16 @@ async def whole(answer: Any) -> bytes:
     return b"".join([piece async for piece in answer])
 
 
+def read_whole(answer: Any) -> bytes:
+    """Also in a process whose browser tests have left a loop running in this thread."""
+    running = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        return async_to_sync(whole)(answer)
+    finally:
+        asyncio._set_running_loop(running)
+
+
 def look_at_pages(client: Client, sightings: Sightings, first: list[str], marks: list[str]) -> set[str]:
     """All that an administrator reaches by links, those named first; which these were."""
     waiting, seen = list(first), set[str]()
@@ -162,7 +173,7 @@ def look_at_pages(client: Client, sightings: Sightings, first: list[str], marks:
             continue
         seen.add(path)
         answer = client.get(path)
-        content = async_to_sync(whole)(answer) if answer.streaming else answer.content
+        content = read_whole(answer) if answer.streaming else answer.content
         sightings.look("pages", content + repr(answer.headers).encode(), marks)
         if "html" in answer.headers.get("content-type", ""):
             waiting += [link for link in LINK.findall(content.decode()) if not link.startswith(("/static/", "/ws/"))]
