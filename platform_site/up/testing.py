@@ -25,6 +25,7 @@ BY_FILE: Final = [*WORKERS, "--dist", "loadfile", "--no-loadscope-reorder"]
 PACKAGES: Final = {
     "chromium": ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
     "openssh-server": ["/usr/sbin/sshd"],
+    "iproute2": ["ip", "/usr/sbin/ip"],
     "postgresql": [],
 }
 NO_TESTS_FOUND: Final = 5
