@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils.module_loading import autodiscover_modules
 
 from platform_site.broker import Broker
+from platform_site.common.garbage import keep_what_is_loaded
 from platform_site.common.queues import (
     ALL_QUEUES,
     AWAY_HOSTS,
@@ -71,6 +72,7 @@ class Command(BaseCommand):
             )
             if served
         ]
+        keep_what_is_loaded()
         for worker in workers:
             worker.start()
         loops = [
