@@ -162,6 +162,13 @@ def django_db_setup(django_db_setup: None, django_db_blocker: pytest_django.Djan
         ensure_roles()
         flushing.remember(connection)
     yield
+    if connection.vendor == "postgresql":
+        with django_db_blocker.unblock(), connection.cursor() as cursor:
+            # What threads of tests left open: a database that is in use cannot be dropped.
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
     if made is not None:
         with django_db_blocker.unblock():
             connections.close_all()

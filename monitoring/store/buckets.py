@@ -75,7 +75,7 @@ def together(parts: Sequence[Buckets], level: int) -> Buckets:
         return coarser(parts[0], level)
     # As bytes: of records, numpy would look at the types of each part anew.
     cells = np.frombuffer(b"".join([part.cells.tobytes() for part in parts]), CELL)
-    odd = np.frombuffer(b"".join([part.odd.tobytes() for part in parts]), ODD)
+    odd = np.frombuffer(b"".join([part.odd.tobytes() for part in parts if len(part.odd)]), ODD)
     return coarser(Buckets(cells, odd), level)
 
 
@@ -92,7 +92,7 @@ def load(blob: bytes | memoryview) -> Buckets:
     cells, odd = _HEAD.unpack_from(blob)
     return Buckets(
         np.frombuffer(blob, CELL, cells, _HEAD.size),
-        np.frombuffer(blob, ODD, odd, _HEAD.size + cells * CELL.itemsize),
+        np.frombuffer(blob, ODD, odd, _HEAD.size + cells * CELL.itemsize) if odd else EMPTY.odd,
     )
 
 
