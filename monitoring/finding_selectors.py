@@ -1,7 +1,7 @@
 """What can be asked about the findings of a stream. Constant numbers of queries."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -14,7 +14,7 @@ from monitoring.diagnostics.rules import RULES
 from monitoring.diagnostics.rules.stall import RULE as STALL
 from monitoring.models import Diagnosis, Finding, Stream
 from monitoring.thresholds import learnt_of
-from monitoring.told import Told, rule_title, severity_label, told
+from monitoring.told import Told, rule_title, severity_label, title, told
 
 MOST_SHOWN: Final = 100
 """Findings on one page; the worst and the open ones come first."""
@@ -70,19 +70,23 @@ def checkup(stream: Stream) -> Checkup:
     return Checkup(
         score=stream.health_score,
         grade="" if stream.health_score is None else grade(stream.health_score),
-        parts=parts_of(stream.pk) if rows else (),
+        parts=parts_of(stream.pk, rows) if rows else (),
         findings=tuple(told(row, stream) for row in rows[:MOST_SHOWN]),
         more=more,
         learnt=tuple(LearntRule(rule_title(rule), found.runs) for rule, found in learnt_of(stream).items()),
     )
 
 
-def parts_of(stream_id: UUID) -> tuple[Part, ...]:
+def parts_of(stream_id: UUID, findings: Iterable[Finding]) -> tuple[Part, ...]:
+    """Each called as the worst of its rule's findings, which are given in that order."""
     kept = Diagnosis.objects.filter(stream_id=stream_id).values_list("parts", flat=True).first() or []
+    titles: dict[str, str] = {}
+    for finding in findings:
+        titles.setdefault(finding.rule, title(finding))
     return tuple(
         Part(
             part["rule"],
-            rule_title(part["rule"]),
+            titles.get(part["rule"]) or rule_title(part["rule"]),
             part["severity"],
             severity_label(Severity.of(part["severity"])),
             part["points"],

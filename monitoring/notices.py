@@ -25,7 +25,7 @@ VERY_SOON_S: Final = 2 * 3600.0
 
 def _tell_finding(about: str, args: Mapping[str, Any]) -> Told:
     finding = Finding(**args)
-    title = _("%(finding)s in %(run)s") % {"finding": told.rule_title(finding.rule), "run": about}
+    title = _("%(finding)s in %(run)s") % {"finding": told.title(finding), "run": about}
     return Told(title, told.message(finding))
 
 

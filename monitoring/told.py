@@ -48,17 +48,25 @@ class Told:
 
 def told(finding: Finding, stream: Stream) -> Told:
     rule = RULES[finding.rule]
+    case = rule.cases.get(finding.code)
     return Told(
         finding=finding,
-        title=_(rule.title),
+        title=title(finding),
         message=message(finding),
-        why=_(rule.why),
+        why=_((case.why if case else "") or rule.why),
         severity=Severity(finding.severity).word,
         severity_label=severity_label(finding.severity),
-        advice=tuple(_advice(advice, stream) for advice in rule.advice),
+        advice=tuple(_advice(advice, stream) for advice in rule.advice if advice.concerns(finding.code)),
         lines=tuple(finding.params.get("lines", ())),
         source=source_of(rule.name, stream, code=finding.code) if finding.threshold is not None else None,
     )
+
+
+def title(finding: Finding) -> str:
+    """What happened, in a few words."""
+    rule = RULES[finding.rule]
+    case = rule.cases.get(finding.code)
+    return _(case.title if case else rule.title)
 
 
 def message(finding: Finding) -> str:
@@ -84,6 +92,7 @@ def severity_label(severity: int) -> str:
 
 
 def rule_title(rule: str) -> str:
+    """What the rule looks for; of a finding see `title`."""
     return _(RULES[rule].title) if rule in RULES else rule
 
 

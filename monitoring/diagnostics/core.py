@@ -67,12 +67,25 @@ class Mark(NamedTuple):
 @dataclass(frozen=True)
 class Advice:
     """What to try. `knob` names the parameter that would change it (see `knobs`), `times` or `to` how: by a factor,
-    or to a value."""
+    or to a value. `codes` are the messages that it answers, where not all."""
 
     template: str
     knob: str = ""
     times: float | None = None
     to: float | bool | None = None
+    codes: Sequence[str] = ()
+
+    def concerns(self, code: str) -> bool:
+        return not self.codes or code in self.codes
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a finding with one of the rule's messages is called, and why it matters, where the rule sees several
+    things. Without `why` it is the rule's."""
+
+    title: str
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,12 +118,14 @@ class Rule(ABC):
     `aliases` are the metric's names, the preferred one first; EVERY_METRIC and EVERY_STEP stand alone. With `each`
     every one that is logged is read, otherwise the first of them. `quiet` points without a mark end a finding.
     `limits` are the thresholds, which settings may replace, and what healthy runs teach where the rule `learns`.
+    `title` names the rule, and its findings unless `cases` does by the code of their message.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     why: ClassVar[str]
     messages: ClassVar[Mapping[str, str]]
+    cases: ClassVar[Mapping[str, Case]] = {}
     advice: ClassVar[Sequence[Advice]] = ()
     algorithms: ClassVar[frozenset[str]] = ALL
     aliases: ClassVar[Sequence[str]] = ()

@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from monitoring.diagnostics.knobs import KNOBS
 from monitoring.models import Finding
+from notifications.models import Event
 from pipelines.live import render
 from pipelines.models import Job, Recipe
 from pipelines.recipes.trainers import TRAINERS
@@ -55,6 +56,20 @@ def test_the_page_says_what_is_wrong_how_healthy_the_run_is_and_what_to_try(alic
     # A built-in recipe is derived from; the link leads to the very control.
     assert 'href="/recipes/new/?from=tiny-sft#set-optim-lr"' in html
     assert "Diverged, again" in html
+
+
+def test_a_loss_that_rises_is_not_told_as_one_that_does_not_fall(alice: Client, tmp_path: Path) -> None:
+    run = world.run("running", root=tmp_path, steps=1, recipe="tiny-sft")
+    for step in range(2, 8):
+        run.log_step(step, **{"train/loss": 40.0, "train/grad_norm": 1.0})
+    run.sync()
+    html = page_of(alice, run)
+    assert "Error: The loss has diverged" in html
+    assert "<dt>The loss has diverged <span" in html, "so it is called where it takes something off the health"
+    assert "does not fall" not in html
+    assert "Lower the learning rate." in html
+    assert "Where it never fell" not in html
+    assert "The loss has diverged in " in Event.objects.get(args__code="diverged").told.title
 
 
 def test_a_run_of_an_own_recipe_leads_to_its_form(alice: Client, sick: world.Run) -> None:

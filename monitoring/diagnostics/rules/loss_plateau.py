@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from monitoring.diagnostics.core import BY_LOSS, Advice, Learns, Mark, Point, Rule, Severity, gettext_noop
+from monitoring.diagnostics.core import BY_LOSS, Advice, Case, Learns, Mark, Point, Rule, Severity, gettext_noop
 from monitoring.diagnostics.levels import number
 from monitoring.diagnostics.statistics import Ema
 
@@ -26,21 +26,47 @@ class State:
 
 class LossPlateau(Rule):
     name: ClassVar = "loss_plateau"
-    title: ClassVar = gettext_noop("The loss does not fall")
+    title: ClassVar = gettext_noop("The loss does not fall, or diverges")
     why: ClassVar = gettext_noop("The run spends time and learns nothing more, or never began to learn.")
     messages: ClassVar = {
         "message": gettext_noop("%(metric)s has not fallen below %(best)s for %(waited)s steps, up to step %(step)s."),
         "diverged": gettext_noop(
             "%(metric)s is %(value)s in the mean, %(times)s times what it began with: the run has diverged."
         ),
+        "rose": gettext_noop(
+            "%(metric)s has risen to %(mean)s in the mean, %(times)s times its best of %(best)s, %(waited)s steps ago."
+        ),
+    }
+    cases: ClassVar = {
+        "message": Case(gettext_noop("The loss does not fall")),
+        "diverged": Case(
+            gettext_noop("The loss has diverged"),
+            gettext_noop("The model has become worse than the one it began as, and seldom finds back by itself."),
+        ),
+        "rose": Case(
+            gettext_noop("The loss has risen"),
+            gettext_noop("The model has lost what it had learned; it seldom finds back by itself."),
+        ),
     }
     advice: ClassVar = (
+        Advice(gettext_noop("Lower the learning rate."), "learning_rate", times=0.1, codes=("diverged",)),
+        Advice(
+            gettext_noop("Go back to the best checkpoint, with a smaller learning rate."),
+            "learning_rate",
+            times=0.3,
+            codes=("rose",),
+        ),
         Advice(
             gettext_noop("Where it never fell, or rose, the learning rate is too large, or far too small."),
             "learning_rate",
             times=0.1,
+            codes=("message",),
         ),
-        Advice(gettext_noop("Where it fell before, the run has learned what the data have to teach: end it here.")),
+        Advice(
+            gettext_noop("Where it fell before, the run has learned what the data have to teach: end it here."),
+            codes=("message",),
+        ),
+        Advice(gettext_noop("Cut large gradients harder."), "gradient_clip", times=0.5, codes=("diverged", "rose")),
     )
     algorithms: ClassVar = BY_LOSS
     aliases: ClassVar = ("train/loss", "loss")
@@ -71,7 +97,13 @@ class LossPlateau(Rule):
                 marks.append(Mark(point.step, Severity.ERROR, mean.mean, diverged * first, "diverged", told))
             elif waited >= patience:
                 flat = {"best": float(f"{best:.4g}"), "waited": waited}
-                marks.append(Mark(point.step, Severity.WARNING, value, best, params=flat))
+                code = "message"
+                if 0 < diverged * best <= mean.mean:
+                    code, flat = (
+                        "rose",
+                        {**flat, "mean": float(f"{mean.mean:.4g}"), "times": round(mean.mean / best, 1)},
+                    )
+                marks.append(Mark(point.step, Severity.WARNING, value, best, code, flat))
         return State(None if best == math.inf else best, waited, first, mean.mean, mean.count), marks
 
 

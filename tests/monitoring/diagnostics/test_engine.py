@@ -132,6 +132,8 @@ def test_rules_are_found_by_their_files() -> None:
 def test_a_rule_says_what_is_wrong_why_and_what_to_try(rule: object) -> None:
     told = RULES[rule.name]  # type: ignore[attr-defined]
     assert all((told.title, told.why, told.messages, told.advice))
+    assert {*told.cases, *(code for advice in told.advice for code in advice.codes)} <= set(told.messages)
+    assert all(any(advice.concerns(code) for advice in told.advice) for code in told.messages)
 
 
 FINDING = Finding("grad_spike", "train/grad_norm", 10, 10, Severity.WARNING, 8.0, 4.0)

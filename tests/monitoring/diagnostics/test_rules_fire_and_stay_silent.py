@@ -57,6 +57,7 @@ FIRES = [
     Fires("kl_explosion", "grpo", {"kl": [0.1, 0.2, 7.0]}, "kl", 3, C, 7.0),
     Fires("loss_plateau", "sft", {LOSS: [*ramp(10, 3, 2), *wave(60, 2.2, 0.01)]}, LOSS, 60, W),
     Fires("loss_plateau", "sft", {LOSS: [4.0, 3.9, 9.0, 30.0, 60.0, 90.0]}, LOSS, 5, E),
+    Fires("loss_plateau", "sft", {LOSS: [*ramp(50, 3.0, 0.1), *[2.0] * 60]}, LOSS, 100, W),
     Fires("loss_plateau", "dpo", {"loss": [0.7] * 60}, "loss", 51, W, 0.7),
     Fires("reward_collapse", "grpo", {REWARD: [*ramp(80, 0.1, 0.9), *[0.1] * 40]}, REWARD, 95, E),
     Fires("entropy_collapse", "grpo", {ENTROPY: [*[1.0] * 10, *[0.1] * 30]}, ENTROPY, 20, W),
@@ -171,6 +172,17 @@ def test_the_boundary_is_where_it_is_said_to_be(
 ) -> None:
     assert of_rule(diagnosed(algorithm, samples({metric: below})), rule) == []
     assert len(of_rule(diagnosed(algorithm, samples({metric: at})), rule)) == 1
+
+
+def test_a_loss_is_told_as_what_it_did() -> None:
+    done = {
+        "message": [1.0] * 51,
+        "diverged": [1.0, *[2.3] * 4],
+        "rose": [*ramp(50, 3.0, 0.1), *[2.0] * 50],
+    }
+    for code, values in done.items():
+        (finding,) = of_rule(diagnosed("sft", samples({LOSS: values})), "loss_plateau")
+        assert finding.code == code
 
 
 def test_kl_is_worse_by_multiples_of_the_threshold() -> None:
