@@ -35,6 +35,9 @@ BAD_LINES: Final = 100
 MOST_LAST_VALUES: Final = 30
 SPEEDS: Final = (0.1, 0.25, 0.5, 1, 2, 5, 10)
 LONGEST_STEP: Final = 15
+"""Digits."""
+MOST_TOLD: Final = 40
+"""Characters of what an address says wrongly."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,9 @@ def job_rows(request: HttpRequest, job_id: UUID) -> HttpResponse:
     job = selectors.job_for(request.user, job_id)
     segments = monitoring.segments(job.stream_id)
     attempts = [segment.attempt for segment in segments]
-    attempt = next((n for n in attempts if str(n) == request.GET.get("attempt")), None)
-    start = _step(request.GET.get("from"))
+    asked_attempt, asked_step = (request.GET.get(name, "").strip() for name in ("attempt", "from"))
+    attempt = next((n for n in attempts if str(n) == asked_attempt), None)
+    start = _step(asked_step)
     names = monitoring.metric_names(job.stream_id)
     asked = [name for name in dict.fromkeys(request.GET.getlist("names")) if name]
     chosen = [name for name in asked if name in names]
@@ -131,7 +135,10 @@ def job_rows(request: HttpRequest, job_id: UUID) -> HttpResponse:
         "most_columns": MOST_COLUMNS,
         "attempts": attempts if len(attempts) > 1 else [],
         "attempt": attempt,
+        "no_attempt": asked_attempt[:MOST_TOLD] if attempt is None else "",
         "from": start,
+        "no_step": asked_step[:MOST_TOLD] if start is None else "",
+        "longest_step": LONGEST_STEP,
         "total": monitoring.total_steps(parts, segments),
         "next": found[ROWS].step if len(found) > ROWS else None,
         "previous": _page_before(before),
@@ -142,10 +149,9 @@ def job_rows(request: HttpRequest, job_id: UUID) -> HttpResponse:
     return render(request, "jobs/rows.html", context)
 
 
-def _step(text: str | None) -> int | None:
-    """A step of the address; what is none counts as not given."""
-    fine = text is not None and text.isascii() and text.isdigit() and len(text) <= LONGEST_STEP
-    return int(text) if fine and text is not None else None
+def _step(text: str) -> int | None:
+    """A step of the address; None for what is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= LONGEST_STEP else None
 
 
 def _usual(request: HttpRequest, job: Job, names: list[str]) -> list[str]:

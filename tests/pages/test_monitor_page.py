@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils.html import escape
 from pytest_django import DjangoAssertNumQueries
 
 from monitoring.services.sync import open_segment
@@ -134,8 +135,27 @@ def test_rows_are_paged_by_step(client: Client, run: world.Run) -> None:
     assert "?from=51" in last
     assert 'rel="next"' not in last
     assert "No step from there on" in page(client, run, "rows/", **{"from": 121})
-    for nonsense in ("x", "-1", "9" * 40, "१"):
-        assert page(client, run, "rows/", **{"from": nonsense}).count('<th scope="row"') == 50
+
+
+@pytest.mark.parametrize("nonsense", ["x", "-1", "1.5", "9" * 40, "१", "<b>"])
+def test_what_is_no_step_is_told_and_the_rows_begin_with_the_first(
+    client: Client, run: world.Run, nonsense: str
+) -> None:
+    html = page(client, run, "rows/", **{"from": nonsense})
+    assert html.count('<th scope="row"') == 50
+    assert f"“{escape(nonsense)}” is no step: give a whole number of at most 15 digits." in html
+    assert f'value="{escape(nonsense)}" aria-invalid="true" aria-describedby="no-step"' in html
+    for fine in ("", "3", " 3 "):
+        assert "is no step" not in page(client, run, "rows/", **{"from": fine})
+
+
+def test_rows_have_the_exact_values_beside_the_rounded_ones(client: Client, run: world.Run) -> None:
+    run.log_step(121, **{"train/loss": 0.123456789012345, "train/lr": 1.23456789e-07, "train/grad_norm": "NaN"})
+    run.sync()
+    html = page(client, run, "rows/", **{"from": 121})
+    for exact, rounded in (("0.123456789012345", "0.1235"), ("1.23456789e-07", "1.235e-7"), ("NaN", "NaN")):
+        assert f'<td class="num end" title="{exact}">{rounded}</td>' in html
+    assert '<td class="num end">–</td>' in html, "what was not logged has no value to give"
 
 
 def test_rows_have_the_metrics_that_are_drawn(client: Client, run: world.Run) -> None:
@@ -169,6 +189,19 @@ def test_rows_of_one_attempt_are_whole(client: Client, run: world.Run, tmp_path:
     open_segment(run.job.stream_id, attempt=2, path=str(tmp_path / "second_metrics.jsonl"), resumed_from=100)
     assert "100 steps" in page(client, run, "rows/")
     assert "120 steps" in page(client, run, "rows/", attempt=1)
+    assert "no attempt" not in page(client, run, "rows/", attempt=1)
+    for nonsense in ("7", "x", "<b>", "01"):
+        told = page(client, run, "rows/", attempt=nonsense)
+        assert f"This run has no attempt “{escape(nonsense)}”: choose one of the list." in told
+        assert "100 steps" in told
+
+
+def test_an_attempt_of_a_run_that_has_one_or_none_is_told(client: Client, run: world.Run, tmp_path: Path) -> None:
+    told = page(client, run, "rows/", attempt=2)
+    assert "This run has no attempt “2”: it logged in one alone, which is shown." in told
+    assert "120 steps" in told
+    queued = world.run("queued", root=tmp_path, steps=0)
+    assert "This run has no attempt “1” that logged anything." in page(client, queued, "rows/", attempt=1)
 
 
 def test_names_and_messages_of_the_trainer_are_text(client: Client, run: world.Run) -> None:
