@@ -34,10 +34,17 @@ class LogView {
   wire() {
     // Whoever scrolls up wants to read: following would tear the page away.
     this.view.addEventListener("scroll", () => {
-      const atEnd = this.view.scrollHeight - this.view.scrollTop - this.view.clientHeight < 24;
-      if (!this.moving && this.follow.checked !== atEnd && this.list.isConnected) this.follow.checked = atEnd;
-      this.moving = false;
+      const before = this.seen;
+      this.look();
+      const { top, height, width, whole } = this.seen;
+      if (!before || before.top === top || !this.list.isConnected) return;
+      // Another size moves the lines as well, and says nothing of what is wanted.
+      if (before.height === height && before.width === width && before.whole === whole) this.follow.checked = whole - top - height < 24;
     });
+    new ResizeObserver(() => {
+      if (this.follow.checked) this.toEnd();
+      else this.look();
+    }).observe(this.view);
     this.follow.addEventListener("change", () => {
       if (!this.follow.checked) return;
       this.toEnd();
@@ -123,6 +130,7 @@ class LogView {
     while (this.list.childElementCount > MOST_LINES) this.list.firstElementChild.remove();
     if (this.search.value) this.find(false);
     if (this.follow.checked) this.toEnd();
+    else this.look();
     if (location.hash === `#L${this.line}`) document.getElementById(location.hash.slice(1))?.scrollIntoView({ block: "center" });
   }
 
@@ -142,8 +150,14 @@ class LogView {
   }
 
   toEnd() {
-    this.moving = true;
     this.view.scrollTop = this.view.scrollHeight;
+    this.look();
+  }
+
+  // Where the lines stand as we left them: what differs when they have moved is somebody else's doing.
+  look() {
+    const { scrollTop: top, clientHeight: height, clientWidth: width, scrollHeight: whole } = this.view;
+    this.seen = { top, height, width, whole };
   }
 
   find(move = true) {
@@ -169,8 +183,8 @@ class LogView {
     this.at = (this.at + by + this.hits.length) % this.hits.length;
     this.hits[this.at].classList.add("current");
     this.follow.checked = false;
-    this.moving = true;
     this.hits[this.at].scrollIntoView({ block: "nearest" });
+    this.look();
     this.count.textContent = say("hits", { at: this.at + 1, n: this.hits.length });
   }
 }

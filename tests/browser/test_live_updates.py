@@ -145,6 +145,31 @@ def test_the_log_follows_and_pauses_when_scrolled(page: Page, tmp_path: Path) ->
     assert text.startswith("step:1 ")
 
 
+def test_a_window_of_another_size_is_nobody_who_scrolls(page: Page, tmp_path: Path) -> None:
+    run = world.run("running", root=tmp_path, steps=100, age=timedelta(seconds=60))
+    run.say("".join(f"{n}: {'one line that is broken where the window is narrow ' * 6}\n" for n in range(200)))
+    open_run(page, run)
+    log, follow = page.locator("[data-log-view]"), page.get_by_label("Follow")
+    expect(log.locator("li").last).to_contain_text("199: ")
+    at_end = "v => v.scrollHeight - v.scrollTop - v.clientHeight < 24"
+    for width, height in ((1000, 900), (500, 900), (360, 500), (1400, 900), (700, 900)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_timeout(200)
+        expect(follow).to_be_checked()
+        assert log.evaluate(at_end), width
+    run.say("the newest line\n")
+    expect(log.locator("li").last).to_contain_text("the newest line")
+    assert log.evaluate(at_end)
+    log.evaluate("v => v.scrollTop = 400")
+    expect(follow).not_to_be_checked()
+    for width in (360, 1400):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(200)
+        expect(follow).not_to_be_checked()
+    log.evaluate("v => v.scrollTop = v.scrollHeight")
+    expect(follow).to_be_checked()
+
+
 def test_a_log_that_cannot_be_read_says_why_and_comes_back(
     browser: Browser, site: Site, database: None, tmp_path: Path
 ) -> None:
