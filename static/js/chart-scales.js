@@ -6,7 +6,7 @@ const MINUTE = 60;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 const STEPS = [
-  ...[0.001, 0.01, 0.1, 1].flatMap((unit) => [1, 2, 5].map((n) => Number((n * unit).toPrecision(1)))),
+  ...[1e-6, 1e-5, 1e-4, 0.001, 0.01, 0.1, 1].flatMap((unit) => [1, 2, 5].map((n) => Number((n * unit).toPrecision(1)))),
   ...[10, 15, 30], ...[1, 2, 5, 10, 15, 30].map((n) => n * MINUTE), ...[1, 2, 3, 6, 12].map((n) => n * HOUR),
   ...[1, 2, 5, 10, 20, 50, 100].map((n) => n * DAY),
 ];
@@ -28,7 +28,7 @@ export const timeAxis = {
   // The labels of a short part far from the start say more, and need more room.
   space(plot, axis, min, max) {
     const far = (max > DAY && max - min < 10 * HOUR) || (max > HOUR && max - min < 10 * MINUTE);
-    return far ? 120 : 72;
+    return (far ? 120 : 72) + (max - min < 0.01 ? 40 : 0);
   },
   values: (plot, ticks, axis, space, step) => ticks.map((tick) => timeLabel(tick, step)),
 };

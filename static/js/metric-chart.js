@@ -36,6 +36,14 @@ function format(value) {
   return String(Number(value.toPrecision(4)));
 }
 
+const whole = (step) => step.toLocaleString(document.documentElement.lang);
+
+// Whole numbers alone are steps. Between two of them the tick in the middle says which.
+function stepLabels(plot, ticks) {
+  const middle = ticks.some((tick) => tick % 1 === 0) ? -1 : ticks.length >> 1;
+  return ticks.map((tick, i) => (tick % 1 === 0 ? whole(tick) : i === middle ? `${whole(Math.floor(tick))}–${whole(Math.ceil(tick))}` : ""));
+}
+
 const special = ({ axis, scale }) => axis === "time" || scale === "log";
 
 // An exponential moving average, with the bias of its start taken out, and kept within its values: rounding noise
@@ -161,7 +169,7 @@ class MetricChart extends HTMLElement {
       series,
       bands: bands ? [{ series: [series.length - 2, series.length - 1], fill: fade(line, 0.16) }] : [],
       axes: [
-        { ...axis, size: 28, space: 60, values: (_, ticks) => ticks.map((tick) => (tick % 1 ? "" : tick.toLocaleString(document.documentElement.lang))), ...(view.axis === "time" && scales.timeAxis) },
+        { ...axis, size: 28, space: 60, values: stepLabels, ...(view.axis === "time" && scales.timeAxis) },
         { ...axis, size: 58, space: 34, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format(tick))), ...(distr === 3 && scales.logAxis) },
       ],
       cursor: {

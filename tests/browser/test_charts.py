@@ -363,6 +363,38 @@ def test_no_two_ticks_of_the_time_axis_read_the_same(page: Page, tmp_path: Path,
         assert len(set(read)) == len(read) >= 2, read
 
 
+@pytest.mark.parametrize("first", [1, 41000])
+def test_a_part_between_two_steps_says_which_below_it(page: Page, tmp_path: Path, first: int) -> None:
+    run = world.run("completed", root=tmp_path, steps=0, target=first + 4)
+    open_segment(run.job.stream_id, attempt=1, path=str(run.metrics_file))
+    run.metrics_file.parent.mkdir(parents=True, exist_ok=True)
+    for step in range(first, first + 5):
+        run.log_step(step, **{"train/loss": 1.0})
+    run.sync()
+    page.add_init_script(WRITTEN)
+    page.goto(f"/jobs/{run.job.pk}/")
+    page.wait_for_selector("metric-chart canvas")
+    brush(page, 0.3, 0.45)
+    for _ in range(3):
+        assert labels(page, "train/loss", "x") == [f"{first + 1:,}–{first + 2:,}"]
+        brush(page, 0.3, 0.45)
+    page.get_by_role("button", name="Whole run").click()
+    brush(page, 0.2, 0.3)
+    assert labels(page, "train/loss", "x") == [f"{first + 1:,}"]
+
+
+def test_a_moment_between_two_steps_is_told_below_it(page: Page, tmp_path: Path) -> None:
+    run = world.run("completed", root=tmp_path, steps=10, target=10, spacing_s=700.0, age=timedelta(hours=3))
+    page.add_init_script(WRITTEN)
+    page.goto(f"/jobs/{run.job.pk}/")
+    page.wait_for_selector("metric-chart canvas")
+    page.get_by_role("button", name="Time", exact=True).click()
+    for _ in range(8):
+        read = labels(page, "train/loss", "x")
+        assert len(set(read)) == len(read) >= 1, read
+        brush(page, 0.4, 0.5)
+
+
 def test_a_logarithm_of_a_narrow_range_is_fitted_to_it(page: Page, tmp_path: Path) -> None:
     run = world.run("running", root=tmp_path, steps=0, target=10)
     open_segment(run.job.stream_id, attempt=1, path=str(run.metrics_file))
