@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, F, Q, QuerySet
 from django.utils.translation import gettext as _
 
 from platform_site.common.errors import NotFound
@@ -30,4 +30,5 @@ def backtest_for(user: Person, backtest_id: UUID) -> Backtest:
 
 
 def runs_of(backtest: Backtest) -> QuerySet[BacktestRun]:
-    return BacktestRun.objects.filter(backtest=backtest).order_by("order")
+    """In order, each with what was said of how its run went (`judged`)."""
+    return BacktestRun.objects.filter(backtest=backtest).annotate(judged=F("job__judged")).order_by("order")

@@ -292,6 +292,10 @@ class GpuLease(models.Model):
 class Job(models.Model):
     """The training face of a stage: what was trained, on what, and with which result."""
 
+    class Judged(models.TextChoices):
+        GOOD = "good", _("good")
+        BAD = "bad", _("bad")
+
     id = models.UUIDField(primary_key=True, editable=False)
     stage = models.OneToOneField(Stage, on_delete=models.CASCADE, related_name="job")
     stream = models.OneToOneField("monitoring.Stream", on_delete=models.CASCADE, related_name="job")
@@ -328,6 +332,15 @@ class Job(models.Model):
     forked_step = models.PositiveBigIntegerField(_("began from step"), null=True, blank=True)
     forked_path = models.CharField(
         _("began from"), max_length=1000, blank=True, help_text=_("The checkpoint's folder, on its host.")
+    )
+    judged = models.CharField(
+        _("judged"),
+        max_length=4,
+        choices=Judged,
+        blank=True,
+        help_text=_(
+            "How it went, as somebody said: back-tests and learnt thresholds go by it. Empty: by how it ended."
+        ),
     )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 

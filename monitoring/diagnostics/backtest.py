@@ -1,11 +1,11 @@
 """What a replayed run says of the rules: caught in time, missed, or cried wolf; and what that would have saved. Pure.
 
-Which runs went well is not for the rules to say: a run counts as healthy when it completed, its trainer flagged
-nothing, and nobody answered one of its findings with another run.
+Which runs went well is not for the rules to say: a run counts as healthy when somebody called it good, or when it
+completed, its trainer flagged nothing, and nobody called it bad or answered one of its findings with another run.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -17,16 +17,17 @@ HOUR_S: Final = 3600.0
 
 
 class Ended(StrEnum):
-    """How a run ended. Of a doubtful one, which completed with something wrong, nothing is counted."""
+    """How a run ended, or was judged. Of a doubtful one, which completed with something wrong, nothing is counted."""
 
     HEALTHY = "healthy"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    BAD = "bad"
     DOUBTFUL = "doubtful"
 
     @property
     def broken(self) -> bool:
-        return self in {Ended.FAILED, Ended.CANCELLED}
+        return self in {Ended.FAILED, Ended.CANCELLED, Ended.BAD}
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,9 @@ class Verdict:
 
     `severity` to `threshold` are of its first alarm at all, `acted_step` and `acted_severity` of the first that is
     heavy enough to end a run. `lead_steps` and `lead_s` are from that one, else from the first, to the end of the run;
-    None where nobody knows when the step was. `gpu_hours` and `cpu_hours` are what a run that did not end well would
-    not have used, had it been ended there; without a GPU an hour of the run is one of a CPU, whatever cores it had.
+    None where nobody knows when the step was. `gpu_hours` and `cpu_hours` are what the run would not have used, had it
+    been ended there, which counts as saved where it did not end well; without a GPU an hour of the run is one of a CPU,
+    whatever cores it had.
     """
 
     rule: str
@@ -89,7 +91,7 @@ def verdicts(replayed: Replayed, past: Past, least: Severity) -> list[Verdict]:
         acted = replayed.first(rule, least)
         counted = acted or alarm
         left = _left(counted, past.spent)
-        saved = left if acted is not None and past.ended.broken else []
+        saved = left if acted is not None else []
         found.append(
             (
                 (acted is None, counted.ordinal, rule),
@@ -112,6 +114,11 @@ def verdicts(replayed: Replayed, past: Past, least: Severity) -> list[Verdict]:
             )
         )
     return [verdict for _key, verdict in sorted(found, key=lambda one: one[0])]
+
+
+def judged(found: Iterable[Verdict], ended: Ended) -> list[Verdict]:
+    """The same verdicts on a run that is seen otherwise now."""
+    return [replace(one, false_alarm=one.acted and ended is Ended.HEALTHY) for one in found]
 
 
 def _left(alarm: Alarm, spent: Sequence[Spent]) -> list[tuple[float, int]]:

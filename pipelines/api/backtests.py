@@ -47,7 +47,7 @@ class ScoreShape(serializers.Serializer[Any]):
     rule = serializers.CharField(help_text="Empty for all rules together: in each run the first to act counts.")
     fired = serializers.IntegerField(help_text="Runs of which it said anything.")
     caught = serializers.IntegerField(help_text="Of the broken runs, by alarms that count.")
-    broken = serializers.IntegerField(help_text="Runs that failed or were cancelled.")
+    broken = serializers.IntegerField(help_text="Runs that were called bad, failed or were cancelled.")
     false_alarms = serializers.IntegerField(help_text="Of the healthy runs, by alarms that count.")
     healthy = serializers.IntegerField()
     lead_steps = serializers.FloatField(allow_null=True, help_text="Median of what was caught.")
@@ -90,7 +90,7 @@ class VerdictShape(serializers.Serializer[Any]):
     lead_steps = serializers.IntegerField(help_text="From the alarm that counts, else the first, to the end.")
     lead_s = serializers.FloatField(allow_null=True)
     false_alarm = serializers.BooleanField()
-    gpu_hours = serializers.FloatField()
+    gpu_hours = serializers.FloatField(help_text="After the alarm that counts: saved where the run did not end well.")
     cpu_hours = serializers.FloatField()
 
 

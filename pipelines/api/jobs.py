@@ -15,6 +15,7 @@ from pipelines.models import Job
 from pipelines.selectors import job_for, jobs_for
 from pipelines.services import compare
 from pipelines.services.cancel import cancel_stage
+from pipelines.services.judging import judge
 from pipelines.services.observe import sync_now
 from pipelines.services.submit import rerun_job, submit_job
 from pipelines.states import StageStatus
@@ -117,6 +118,24 @@ class JobRerun(ApiView):
         wanted.is_valid(raise_exception=True)
         job = rerun_job(user=signed_in(request), job=job_for(request.user, job_id), **wanted.validated_data)
         return Response(JobShape(job_for(request.user, job.id)).data, status=status.HTTP_201_CREATED)
+
+
+class Judgement(StrictSerializer):
+    judged = serializers.ChoiceField(
+        choices=Job.Judged.choices, allow_blank=True, help_text="Empty: by how the run ended, as before."
+    )
+
+
+class JobJudge(ApiView):
+    naturally_idempotent = True
+
+    @extend_schema(request=Judgement, responses=JobShape)
+    def post(self, request: Request, job_id: UUID) -> Response:
+        """Say how a run that has ended went: back-tests and learnt thresholds go by it."""
+        wanted = Judgement(data=request.data)
+        wanted.is_valid(raise_exception=True)
+        judge(job_for(request.user, job_id), wanted.validated_data["judged"], signed_in(request))
+        return Response(JobShape(job_for(request.user, job_id)).data)
 
 
 class MetricsSync(ApiView):

@@ -78,7 +78,7 @@ class JobShape(serializers.ModelSerializer[Job]):
             "target_step",
             "last_step", "final_metrics", "final_step", "metrics_last_offset", "has_anomaly", "anomaly_type",
             "anomaly_message", "health_score", "error_message", "waiting_for", "progress", "eta_s", "checkpoints",
-            "pipeline", "stage", "forked_from", "forks",
+            "pipeline", "stage", "forked_from", "forks", "judged",
         ]  # fmt: skip
         read_only_fields = fields
 

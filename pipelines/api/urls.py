@@ -28,6 +28,7 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/", jobs.JobDetail.as_view()),
     path("jobs/<uuid:job_id>/cancel/", jobs.JobCancel.as_view()),
     path("jobs/<uuid:job_id>/rerun/", jobs.JobRerun.as_view()),
+    path("jobs/<uuid:job_id>/judge/", jobs.JobJudge.as_view()),
     path("jobs/<uuid:job_id>/rollouts/", rollouts.Rollouts.as_view()),
     path("jobs/<uuid:job_id>/rollouts/<int:step>/", rollouts.RolloutSamples.as_view()),
     path("monitoring/<uuid:job_id>/metrics/sync/", jobs.MetricsSync.as_view()),

@@ -383,6 +383,16 @@ class Migration(migrations.Migration):
                         verbose_name="began from",
                     ),
                 ),
+                (
+                    "judged",
+                    models.CharField(
+                        blank=True,
+                        choices=[("good", "good"), ("bad", "bad")],
+                        help_text="How it went, as somebody said: back-tests and learnt thresholds go by it. Empty: by how it ended.",
+                        max_length=4,
+                        verbose_name="judged",
+                    ),
+                ),
                 ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created")),
                 (
                     "dataset_version",

@@ -258,7 +258,6 @@ class _Working:
             # Deleted since it was asked for.
             BacktestRun.objects.filter(pk=run.pk).update(found=[], ended="")
             return
-        past = past_of(job)
         segments = selectors.segments(job.stream_id)
         rules = {name: rule for name, rule in rules_for(job.stream.algorithm).items() if name in self.backtest.rules}
         replayed = replay(
@@ -268,13 +267,18 @@ class _Working:
             self._limits(job),
             told=lambda steps: self._tell(self.before + steps),
         )
-        found = verdicts(replayed, past, Severity.of(self.backtest.least))
-        BacktestRun.objects.filter(pk=run.pk).update(
-            found=[asdict(verdict) for verdict in found],
-            ended=past.ended,
-            steps=replayed.steps,
-            seconds=past.seconds,
-        )
+        with transaction.atomic():
+            # Whoever judges the run meanwhile changes what was read, or is read here: `judging` locks the same row.
+            self._locked()
+            job.judged = Job.objects.filter(pk=job.pk).values_list("judged", flat=True).first() or ""
+            past = past_of(job)
+            found = verdicts(replayed, past, Severity.of(self.backtest.least))
+            BacktestRun.objects.filter(pk=run.pk).update(
+                found=[asdict(verdict) for verdict in found],
+                ended=past.ended,
+                steps=replayed.steps,
+                seconds=past.seconds,
+            )
         self.before += replayed.steps
         self.runs += 1
         self._tell(self.before)
@@ -307,18 +311,28 @@ class _Working:
         send_work(self.backtest.pk)
 
     def complete(self, error: str = "") -> None:
-        lines = [
-            Line(Ended(ended), [Verdict(**one) for one in found or []])
-            for ended, found in self.backtest.runs.exclude(ended="").values_list("ended", "found").iterator()
-        ]
-        total, each = scores(lines, self.backtest.rules)
-        self._keep(
-            steps=self.before,
-            lease_until=None,
-            completed_at=timezone.now(),
-            error_message=error,
-            result={"total": asdict(total), "rules": [asdict(one) for one in each]},
-        )
+        with transaction.atomic():
+            self._locked()
+            self._keep(
+                steps=self.before,
+                lease_until=None,
+                completed_at=timezone.now(),
+                error_message=error,
+                result=result_of(self.backtest),
+            )
+
+    def _locked(self) -> None:
+        Backtest.objects.select_for_update().get(pk=self.backtest.pk)
+
+
+def result_of(backtest: Backtest) -> dict[str, Any]:
+    """The scores over the runs that were read."""
+    lines = [
+        Line(Ended(ended), [Verdict(**one) for one in found or []])
+        for ended, found in backtest.runs.exclude(ended="").values_list("ended", "found").iterator()
+    ]
+    total, each = scores(lines, backtest.rules)
+    return {"total": asdict(total), "rules": [asdict(one) for one in each]}
 
 
 def _with_all(job_id: UUID) -> Job | None:
@@ -335,10 +349,13 @@ def _chunks(segments: Sequence[Segment], segment: Segment) -> Iterable[list[Samp
 
 def past_of(job: Job) -> Past:
     """How a run ended and what it took."""
-    return Past(_ended(job), [spent for attempt in job.stage.attempts.all() if (spent := _spent(attempt)) is not None])
+    return Past(ended(job), [spent for attempt in job.stage.attempts.all() if (spent := _spent(attempt)) is not None])
 
 
-def _ended(job: Job) -> Ended:
+def ended(job: Job) -> Ended:
+    """As it was judged, else as it ended."""
+    if job.judged:
+        return Ended.HEALTHY if job.judged == Job.Judged.GOOD else Ended.BAD
     if job.stage.status == StageStatus.FAILED:
         return Ended.FAILED
     if job.stage.status != StageStatus.COMPLETED:

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from pipelines import graph
 from pipelines.kinds import kind_of
 from pipelines.messages import send_dispatch
-from pipelines.models import Pipeline, Stage
+from pipelines.models import Job, Pipeline, Stage
 from pipelines.services import find
 from pipelines.services.advance import advance
 from pipelines.services.params import param_problems
@@ -112,6 +112,8 @@ def _reopen(pipeline: Pipeline, stages: list[Stage], user: User) -> None:
     actor = user.get_username()
     # Whoever wants it to go on takes back an earlier wish for its end.
     Pipeline.objects.filter(pk=pipeline.pk).update(cancel_asked_at=None)
+    # What was said of how it went, was said of the end that it had.
+    Job.objects.filter(stage__in=stages).update(judged="")
     for stage in stages:
         move_stage(stage.pk, StageEvent.REOPEN, actor=actor, reason="retry")
     if pipeline.status in PIPELINE_TERMINAL:

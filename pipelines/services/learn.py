@@ -9,7 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from monitoring import selectors
 from monitoring.diagnostics.core import Sample, Severity
@@ -32,14 +32,18 @@ CHUNK: Final = 2000
 
 
 def healthy_runs() -> QuerySet[Job]:
-    """Those that completed, whose trainer flagged nothing, of which no finding is an error, and which nobody answered
-    with another run."""
+    """Those that completed and were called good; else those whose trainer flagged nothing, of which no finding is an
+    error, and which nobody called bad or answered with another run."""
     findings = Finding.objects.filter(stream=OuterRef("stream"), clipped=False)
-    return Job.objects.filter(
+    untroubled = Q(
         ~Exists(findings.filter(severity__gte=Severity.ERROR)),
         ~Exists(findings.filter(runs__isnull=False)),
-        stage__status=StageStatus.COMPLETED,
+        judged="",
         stream__has_anomaly=False,
+    )
+    return Job.objects.filter(
+        untroubled | Q(judged=Job.Judged.GOOD),
+        stage__status=StageStatus.COMPLETED,
         stream__last_step__isnull=False,
     )
 

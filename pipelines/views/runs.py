@@ -8,6 +8,7 @@ from django.core.paginator import Paginator
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -27,6 +28,7 @@ from ..models import Job, Recipe
 from ..recipes.trainers import trainer_of
 from ..services import compare, doctor, fitting
 from ..services.cancel import cancel_stage
+from ..services.judging import judge
 from ..services.submit import began_from, submit_job
 from ..states import STAGE_TERMINAL
 from .log import log_file
@@ -252,6 +254,22 @@ def diagnose_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
     else:
         messages.info(request, _("The run is long: a worker reads it anew, and the page shows it then."))
     return redirect("job", job_id=found.pk)
+
+
+@require_POST
+@needs(Role.OPERATOR)
+def judge_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
+    """`judged`: good, bad, or nothing; `backtest`: the one to go back to, on its `page`."""
+    found = selectors.job_for(request.user, job_id)
+    try:
+        judge(found, request.POST.get("judged", ""), visitor(request))
+    except PlatformError as error:
+        messages.error(request, error.message)
+    try:
+        backtest, page = UUID(request.POST["backtest"]), int(request.POST.get("page", "1"))
+    except (KeyError, ValueError):
+        return redirect(f"{reverse('job', args=[found.pk])}#job-health")
+    return redirect(f"{reverse('backtest', args=[backtest])}?page={page}#run-{found.pk}")
 
 
 @require_http_methods(["GET", "POST"])

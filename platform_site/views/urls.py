@@ -21,6 +21,7 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/", runs.job, name="job"),
     path("jobs/<uuid:job_id>/cancel/", runs.cancel_job, name="job-cancel"),
     path("jobs/<uuid:job_id>/diagnose/", runs.diagnose_job, name="job-diagnose"),
+    path("jobs/<uuid:job_id>/judge/", runs.judge_job, name="job-judge"),
     path("jobs/<uuid:job_id>/rerun/", runs.rerun, name="job-rerun"),
     path("jobs/<uuid:job_id>/log/", runs.job_log, name="job-log"),
     path("jobs/<uuid:job_id>/charts/", monitor.keep_charts, name="job-charts"),

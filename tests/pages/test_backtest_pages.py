@@ -8,7 +8,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from pipelines.models import Backtest
+from pipelines.models import Backtest, Job
 from pipelines.services.backtests import Asked, create, work
 from pipelines.states import StageStatus
 from platform_site.common.roles import Role
@@ -127,6 +127,53 @@ def test_pages_take_as_many_queries_for_many_as_for_one(alice: Client) -> None:
         for _n in range(4):
             done()
     assert counts[0] == counts[1]
+
+
+@pytest.mark.usefixtures("past")
+def test_a_run_is_called_good_or_bad_in_its_row_and_counted_at_once(alice: Client) -> None:
+    made = done()
+    page = f"/backtests/{made.pk}/"
+    html = alice.get(page).content.decode()
+    job = Job.objects.get(name="It did not")
+    assert "Call it bad: It did not" in html
+    assert "Call it good: It did not" not in html, "it counts as such"
+    assert "Call it good: It &lt;broke&gt;" in html
+    answer = alice.post(f"/jobs/{job.pk}/judge/", {"judged": "bad", "backtest": made.pk, "page": 1})
+    assert (answer.status_code, answer["Location"]) == (302, f"{page}?page=1#run-{job.pk}")
+    html = alice.get(page).content.decode()
+    assert "Called bad" in html
+    assert "Take back: It did not" in html
+    assert "<b>False alarm</b>" not in html
+    total = Backtest.objects.get().result["total"]
+    assert (total["caught"], total["broken"]) == (2, 2)
+    for nonsense in ({"backtest": "x"}, {"backtest": made.pk, "page": "//evil"}, {}):
+        answer = alice.post(f"/jobs/{job.pk}/judge/", {"judged": "", **nonsense})
+        assert answer["Location"] == f"/jobs/{job.pk}/#job-health"
+    assert Job.objects.get(pk=job.pk).judged == ""
+    viewer = Client()
+    viewer.force_login(world.person("vera", Role.VIEWER))
+    assert "Call it" not in viewer.get(page).content.decode()
+    assert viewer.post(f"/jobs/{job.pk}/judge/", {"judged": "bad"}).status_code == 403
+
+
+@pytest.mark.usefixtures("past")
+def test_a_run_is_called_good_or_bad_on_its_page(alice: Client) -> None:
+    job = Job.objects.get(name="It did not")
+    page = f"/jobs/{job.pk}/"
+    html = alice.get(page).content.decode()
+    assert html.count('form="judge-form"') == 2
+    assert "Called" not in html
+    alice.post(f"{page}judge/", {"judged": "good"})
+    html = alice.get(page).content.decode()
+    assert "Called good" in html
+    assert html.count('form="judge-form"') == 1, "it can be taken back"
+    viewer = Client()
+    viewer.force_login(world.person("vera", Role.VIEWER))
+    html = viewer.get(page).content.decode()
+    assert "Called good" in html
+    assert "judge-form" not in html
+    refused = alice.post(f"{page}judge/", {"judged": "so-so"}, follow=True).content.decode()
+    assert "A run is called good or bad, or neither" in refused
 
 
 def queries(client: Client, address: str) -> int:
