@@ -1,5 +1,5 @@
-// The scales that a chart of steps has no need of: time, labelled so that no two ticks read the same, and logarithms,
-// fitted to what they show. Options for uPlot.
+// What a chart of all steps as they are has no need of: a part of them, time, labelled so that no two ticks read the
+// same, logarithms, fitted to what they show, and smoothing.
 
 const { say, duration } = window.anneal;
 const MINUTE = 60;
@@ -13,6 +13,14 @@ const STEPS = [
 // Below this many times the least value, ticks of equal steps fit a logarithm; above, 1 to 9 of each power of ten do.
 const NARROW = 5;
 const LABEL = 34; // px between two labels of the upright axis
+
+// Whole numbers alone are steps. Between two of them the tick in the middle says which.
+export function stepLabels(ticks, whole) {
+  const found = ticks.map(whole);
+  const middle = ticks.length >> 1;
+  if (ticks.length && !found.some(Boolean)) found[middle] = [Math.floor, Math.ceil].map((side) => whole(side(ticks[middle]))).join("–");
+  return found;
+}
 
 // As a duration reads, with everything by which it may differ from its neighbour `step` seconds away.
 function timeLabel(seconds, step) {
@@ -56,3 +64,16 @@ export const logAxis = {
   },
   filter: (plot, ticks) => ticks,
 };
+
+// An exponential moving average, with the bias of its start taken out, and kept within its values: rounding noise
+// of a constant would fill a chart.
+export function smoothed(values, weight) {
+  let [last, seen, low, high] = [0, 0, Infinity, -Infinity];
+  return values.map((value) => {
+    if (value === null) return null;
+    last = last * weight + (1 - weight) * value;
+    seen += 1;
+    [low, high] = [Math.min(low, value), Math.max(high, value)];
+    return Math.min(high, Math.max(low, last / (1 - weight ** seen)));
+  });
+}

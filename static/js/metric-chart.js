@@ -36,28 +36,8 @@ function format(value) {
   return String(Number(value.toPrecision(4)));
 }
 
-const whole = (step) => step.toLocaleString(document.documentElement.lang);
-
-// Whole numbers alone are steps. Between two of them the tick in the middle says which.
-function stepLabels(plot, ticks) {
-  const middle = ticks.some((tick) => tick % 1 === 0) ? -1 : ticks.length >> 1;
-  return ticks.map((tick, i) => (tick % 1 === 0 ? whole(tick) : i === middle ? `${whole(Math.floor(tick))}–${whole(Math.ceil(tick))}` : ""));
-}
-
-const special = ({ axis, scale }) => axis === "time" || scale === "log";
-
-// An exponential moving average, with the bias of its start taken out, and kept within its values: rounding noise
-// of a constant would fill a chart.
-function smoothed(values, weight) {
-  let [last, seen, low, high] = [0, 0, Infinity, -Infinity];
-  return values.map((value) => {
-    if (value === null) return null;
-    last = last * weight + (1 - weight) * value;
-    seen += 1;
-    [low, high] = [Math.min(low, value), Math.max(high, value)];
-    return Math.min(high, Math.max(low, last / (1 - weight ** seen)));
-  });
-}
+const whole = (tick) => (tick % 1 ? "" : tick.toLocaleString(document.documentElement.lang));
+const special = ({ axis, range, scale, smoothing }) => range || smoothing > 0 || axis === "time" || scale === "log";
 
 // The first and the last point of what is looked at; the other way round where none lies there.
 function shown({ x, range }) {
@@ -137,7 +117,7 @@ class MetricChart extends HTMLElement {
   #data(bands) {
     const { x, values, lows, highs, smoothing } = this.#view;
     const data = [x, values];
-    if (smoothing > 0) data.push(smoothed(values, smoothing));
+    if (smoothing > 0) data.push(scales.smoothed(values, smoothing));
     if (bands) data.push(highs, lows);
     return data;
   }
@@ -169,7 +149,7 @@ class MetricChart extends HTMLElement {
       series,
       bands: bands ? [{ series: [series.length - 2, series.length - 1], fill: fade(line, 0.16) }] : [],
       axes: [
-        { ...axis, size: 28, space: 60, values: stepLabels, ...(view.axis === "time" && scales.timeAxis) },
+        { ...axis, size: 28, space: 60, values: (_, ticks) => scales?.stepLabels(ticks, whole) ?? ticks.map(whole), ...(view.axis === "time" && scales.timeAxis) },
         { ...axis, size: 58, space: 34, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format(tick))), ...(distr === 3 && scales.logAxis) },
       ],
       cursor: {

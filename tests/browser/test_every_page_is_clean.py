@@ -15,9 +15,10 @@ from playwright.sync_api import Browser, BrowserContext
 from notifications.models import Notification, Target
 from notifications.services import targets
 from notifications.services.events import note_all
-from pipelines.models import Attempt, Stage
+from pipelines.models import Attempt, Job, Stage
 from pipelines.services.backtests import Asked, create, work
 from pipelines.services.control import pause_pipeline
+from pipelines.services.judging import judge
 from platform_site.common.roles import Role
 from platform_site.common.severity import Severity
 from tests.notifications.made import anomaly, failure, spread_all
@@ -142,6 +143,9 @@ def backtests() -> Iterator[str]:
     """One that is complete, over all that was made before, and one that nobody has begun with."""
     made = create(Asked(limits={"grad_spike": {"z": 2.0}}), world.person(), by_worker=False)
     assert work(made.pk)
+    ended = Job.objects.filter(stage__status="completed", stream__last_step__gt=0)
+    for job, word in zip(ended[:2], ("good", "bad"), strict=True):
+        judge(job, word, world.person())
     yield f"/backtests/{made.pk}/"
     yield f"/backtests/{create(Asked(rules=['nan_inf']), world.person(), by_worker=False).pk}/"
 
@@ -181,6 +185,7 @@ PAGES = {
     "rows of a run": lambda runs: runs.running + "rows/",
     "rows of a run, columns chosen": lambda runs: runs.running + "rows/?names=train/loss&names=nowhere",
     "rows of a run, none there": lambda runs: runs.running + "rows/?from=900000",
+    "rows of a run, a wrong address": lambda runs: runs.running + "rows/?from=x&attempt=9",
     "rows of a run that has none": lambda runs: runs.queued + "rows/",
     "rollouts": lambda runs: runs.answered,
     "rollouts in a bad way": lambda runs: runs.answered + "?step=2",
