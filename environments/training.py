@@ -15,6 +15,8 @@ from environments.models import Host
 
 SETUP: Final = "setup"
 """Below a host's root: the set-up scripts, and in `.training` what they make."""
+MADE_PYTHON: Final = f"{SETUP}/.training/venv/bin/python"
+"""Below a host's root: the Python of the environment that the platform sets up there."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,11 @@ def any_python(host: Host) -> str:
 
 
 def python_of(host: Host) -> str:
-    """The training Python of a host: the one that was named, or the one that the platform sets up."""
+    """The training Python of a host: the one that was named, or the one that the platform sets up. Where nobody knows
+    the host's root yet, relative to it."""
     if host.is_local:
         return host.python or settings.TRAINING_PYTHON or f"{settings.CHECKOUT_DIR}/.training/venv/bin/python"
-    return host.python or f"{host.root}/{SETUP}/.training/venv/bin/python"
+    return host.python or os.path.join(host.root, MADE_PYTHON)
 
 
 def _as_last_seen(host: Host) -> TrainingState:

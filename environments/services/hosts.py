@@ -263,7 +263,7 @@ def _facts(host: Host) -> dict[str, Any]:
     """What a machine says of itself, and of a cluster a job that finds the shared folder."""
     if host.kind == Host.Kind.RAY:
         return ray_hosts.look(host)
-    return for_host(host).facts(host.root, training.python_of(host) if host.root else host.python)
+    return for_host(host).facts(host.root, training.python_of(host))
 
 
 def _ask_key(host: Host) -> str:
