@@ -268,7 +268,7 @@ def test_what_the_machine_is_is_told(transport: Transport, root: Path) -> None:
     assert found["training"] == {}
 
 
-def test_packages_are_seen_also_where_the_training_python_keeps_them_elsewhere(transport: Transport, root: Path) -> None:
+def test_packages_are_seen_where_the_training_python_keeps_them(transport: Transport, root: Path) -> None:
     """As a system's Python does, or one behind a script."""
     python, packages = root / "bin" / "training-python", root / "opt" / "packages"
     transport.write(str(python), f'#!/bin/sh\nPYTHONPATH="{packages}" exec /usr/bin/python3 "$@"\n'.encode())

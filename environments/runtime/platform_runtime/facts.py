@@ -23,6 +23,7 @@ for name in ("torch", "verl"):
 print(json.dumps(found))
 """
 
+
 def facts(root: str, python: str) -> dict[str, Any]:
     """Sizes in bytes, times in seconds. `python` is the training environment's, which need not be there: absolute, or
     below the root.
