@@ -75,14 +75,14 @@ def _as_last_seen(host: Host) -> TrainingState:
     if host.facts_at is None and host.unreachable_since is not None:
         return TrainingState("missing", _("It could not be checked: the host cannot be used."))
     if host.facts_at is None:
-        return TrainingState("missing", _("It was not checked yet. Check it on its page."))
+        return TrainingState("missing", _("It was not checked yet: check it first."))
     found = host.facts.get("training") or {}
     if found.get("torch") and found.get("verl"):
         message = _("PyTorch %(torch)s and verl %(verl)s are there.") % {"torch": found["torch"], "verl": found["verl"]}
         return TrainingState("ready", message, python_of(host))
     if host.python:
         return TrainingState("failed", _("%(path)s has no PyTorch and verl installed.") % {"path": host.python})
-    return TrainingState("missing", _("The training environment is not set up. Set it up on the host's page."))
+    return TrainingState("missing", _("There is no training environment yet: set one up."))
 
 
 def _own_environment(file: Path) -> TrainingState:
