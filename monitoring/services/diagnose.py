@@ -24,9 +24,10 @@ from monitoring.diagnostics.health import health
 from monitoring.diagnostics.rules import RULES, rules_for
 from monitoring.diagnostics.rules.stall import RULE as STALL
 from monitoring.models import Diagnosis, Finding, Segment, Stream
+from monitoring.services import news
 from monitoring.store.lines import Step
 from monitoring.thresholds import limits_for
-from platform_site.common import live, plain
+from platform_site.common import plain
 from platform_site.common.messages import send
 from platform_site.common.queues import MAINTENANCE
 
@@ -322,4 +323,4 @@ def _active(stream_id: UUID) -> list[Found]:
 
 def _announce(stream_id: UUID) -> None:
     version = Stream.objects.values_list("version", flat=True).get(pk=stream_id)
-    live.push_on_commit(f"stream.{stream_id}", stream=str(stream_id), version=version)
+    news.announce(stream_id, version)

@@ -16,8 +16,8 @@ from environments.transports import Transport, TransportError, Unreachable
 from environments.transports.streams import opened
 from monitoring.models import RolloutFile, Segment, Stream
 from monitoring.readers import rollouts as reader
+from monitoring.services import news
 from platform_runtime import rollouts as form
-from platform_site.common import live
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def announce(stream_id: UUID) -> None:
         Stream.objects.filter(pk=stream_id).update(version=F("version") + 1)
         version = Stream.objects.values_list("version", flat=True).filter(pk=stream_id).first()
         if version is not None:
-            live.push_on_commit(f"stream.{stream_id}", stream=str(stream_id), version=version)
+            news.announce(stream_id, version)
 
 
 def problem_of(error: Exception, path: str) -> str:

@@ -6,7 +6,6 @@ of two syncs at the same time one wins each batch, and the other goes on from th
 """
 
 import gc
-import json
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,19 +22,18 @@ from django.utils.translation import gettext as _
 from environments.transports import Tail, Transport
 from monitoring.models import BadLine, Segment, Stream
 from monitoring.readers.metrics import MetricsFile, NotAFile, Portion, Replaced, asks
-from monitoring.services import diagnose, key_metrics
+from monitoring.services import diagnose, key_metrics, status_file
+from monitoring.services.news import announce
 from monitoring.store import lines, writing
 from monitoring.store.writing import LARGE, Shelf
 from monitoring.unread import BAD_LINES
-from platform_site.common import live, plain
+from platform_site.common import plain
 from platform_site.common.errors import NotFound
 
 logger = logging.getLogger(__name__)
 
 MOST_BATCHES: Final = 4096
 MOST_BAD_KEPT: Final = 100
-STATUS_LIMIT: Final = 65_536
-MAX_TARGET: Final = 2**53
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def open_segment(stream_id: UUID, *, attempt: int, path: str, resumed_from: int 
             updated_at=timezone.now(),
         )
         key_metrics.renew(stream_id, stream.names)
-        _announce(stream_id, version)
+        announce(stream_id, version)
     return segment
 
 
@@ -122,7 +120,7 @@ def sync_stream(stream_id: UUID, transport: Transport, segments: Iterable[Segmen
     if latest is None:
         return SyncResult()
     stream = stream or latest.stream
-    flagged = _sync_status(stream, latest.path, transport)
+    flagged = status_file.take_over(stream, latest.path, transport)
     return SyncResult(
         new_steps,
         read.start,
@@ -137,12 +135,7 @@ def sync_ahead(segments: Iterable[Segment]) -> list[Tail]:
     """What `sync_stream` asks of the host for these first, where it may be brought for many streams at once."""
     known = list(segments)
     asked = [asks(segment.path, segment.offset, segment.fingerprint) for segment in known]
-    return asked + [Tail(status_path(segment.path), 0, STATUS_LIMIT) for segment in known[-1:]]
-
-
-def status_path(metrics_path: str) -> str:
-    """The status file that stands beside a metrics file."""
-    return metrics_path.removesuffix("_metrics.jsonl") + "_status.json"
+    return asked + [status_file.ahead(segment.path) for segment in known[-1:]]
 
 
 def _sync_segment(segment: Segment, transport: Transport) -> _Read:
@@ -259,7 +252,7 @@ def _commit(
                 }
         plain.update(Stream, {"id": stream.pk}, changes)
         _steps_are_known(stream, segment, ordered, names, of_latest=is_latest)
-        _announce(stream.pk, version)
+        announce(stream.pk, version)
     _set(stream, changes)
     return written.new, stream
 
@@ -352,31 +345,7 @@ def _warn(stream_id: UUID, warning: dict[str, Any]) -> None:
         version = stream.version + 1
         others = [known for known in stream.warnings if known["code"] != warning["code"]]
         Stream.objects.filter(pk=stream_id).update(version=version, warnings=[*others, warning])
-        _announce(stream_id, version)
-
-
-def _sync_status(stream: Stream, metrics_path: str, transport: Transport) -> bool:
-    """Take over what the status file says of target and anomaly; whether it tells of one. It is a hint: the rows
-    say the same in more detail."""
-    try:
-        body = json.loads(transport.tail(status_path(metrics_path), 0, STATUS_LIMIT)[1])
-    except (ValueError, RecursionError):
-        return False
-    if not isinstance(body, dict):
-        return False
-    changes: dict[str, Any] = {}
-    target = body.get("target_step")
-    if type(target) is int and 0 < target <= MAX_TARGET and target != stream.target_step:
-        changes["target_step"] = target
-    flagged = body.get("has_anomaly") is True
-    if flagged and not stream.has_anomaly:
-        anomaly = lines.anomaly_of({"type": body.get("anomaly_type"), "message": body.get("anomaly_message")})
-        changes |= {"has_anomaly": True, "anomaly_type": anomaly.type, "anomaly_message": anomaly.message}
-    if changes:
-        with transaction.atomic():
-            Stream.objects.filter(pk=stream.pk).update(version=F("version") + 1, **changes)
-            _announce(stream.pk, Stream.objects.values_list("version", flat=True).get(pk=stream.pk))
-    return flagged
+        announce(stream_id, version)
 
 
 def _last_step(stream_id: UUID) -> int | None:
@@ -385,10 +354,6 @@ def _last_step(stream_id: UUID) -> int | None:
     if segment is None:
         return None
     return segment.last_step if segment.last_step is not None else segment.resumed_from
-
-
-def _announce(stream_id: UUID, version: int) -> None:
-    live.push_on_commit(f"stream.{stream_id}", stream=str(stream_id), version=version)
 
 
 def _place_of(segment: Segment) -> _Place:

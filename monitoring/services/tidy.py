@@ -11,8 +11,8 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from monitoring.models import FlaggedStep, MetricChunk, MetricColumn, MetricRow, Segment, Stream
+from monitoring.services import news
 from monitoring.store import writing
-from platform_site.common import live
 
 logger = logging.getLogger(__name__)
 
@@ -60,5 +60,5 @@ def _forget(stream_id: UUID) -> None:
             rebased_version=F("version") + 1,
             warnings=[*stream.warnings, {"code": "forgotten", "after_s": settings.METRICS_KEEP_S}],
         )
-        live.push_on_commit(f"stream.{stream_id}", stream=str(stream_id), version=stream.version + 1)
+        news.announce(stream_id, stream.version + 1)
     logger.info("Job %s: its metrics were older than %d s and are forgotten", stream_id, settings.METRICS_KEEP_S)

@@ -1,8 +1,8 @@
-"""Things that happen."""
+"""Things that happen, and what became of telling them."""
 
 from typing import Any
 
-from notifications.models import Event, Notification
+from notifications.models import Delivery, Event, Notification, Target
 from notifications.services.events import Happened
 from notifications.services.spread import spread
 from platform_site.common.models import User
@@ -56,3 +56,15 @@ def titles(user: User) -> list[str]:
 
 def keys() -> list[str]:
     return sorted(Event.objects.values_list("key", flat=True))
+
+
+def errors(target: Target) -> int:
+    """The lane of errors."""
+    return target.lanes.get(urgent=True).pk
+
+
+def states() -> dict[str, int]:
+    found: dict[str, int] = {}
+    for state in Delivery.objects.values_list("state", flat=True):
+        found[state] = found.get(state, 0) + 1
+    return found

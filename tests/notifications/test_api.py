@@ -1,12 +1,10 @@
 """Notifications over the API: everybody's own, and no address ever comes out."""
 
-import ipaddress
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from notifications.models import Notification, Target
@@ -19,7 +17,7 @@ from tests import people
 from .made import anomaly, failure, spread_all
 from .servers import Web
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("loopback")]
 BASE = "/api/v1/notifications/"
 SECRET = "hunter2secret"
 
@@ -32,11 +30,6 @@ def bob() -> User:
 @pytest.fixture
 def client(bob: User) -> APIClient:
     return people.program(bob)
-
-
-@pytest.fixture(autouse=True)
-def _loopback(settings: Settings) -> None:
-    settings.NOTIFY_NETWORKS = [ipaddress.ip_network("127.0.0.1/32")]
 
 
 def of(client: APIClient, **query: Any) -> list[dict[str, Any]]:

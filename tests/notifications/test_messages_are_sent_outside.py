@@ -1,61 +1,30 @@
 """From an event to a real server: errors ahead, one message at a time, tried again, folded, and never twice."""
 
-import ipaddress
-import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
-from typing import Any
 
 import psutil
 import pytest
-from cryptography.fernet import Fernet
-from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
-from pytest_django.fixtures import Settings
 
-from notifications.models import Delivery, Event, Lane, Notification, Target
+from notifications.models import Delivery, Lane, Target
 from notifications.services import delivery, preferences, targets
 from notifications.services.delivery import deliver, due_lanes
 from notifications.services.events import Happened, note, note_all
 from notifications.services.outside import SENDER, Outcome
-from platform_site.common import crypto
-from platform_site.common.errors import Conflict, Invalid
-from platform_site.common.models import AuditEvent, User
-from platform_site.common.severity import Severity
+from platform_site.common.models import User
 from tests import people
 from tests.harness import wait_until
 from tests.processes import arguments
 
-from .made import anomaly, failure, spread_all
+from .made import anomaly, errors, failure, spread_all, states
 from .servers import Mail, Web
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("loopback")]
 SECRET = "hunter2secret"
-
-
-@pytest.fixture(autouse=True)
-def _loopback(settings: Settings) -> None:
-    settings.NOTIFY_NETWORKS = [ipaddress.ip_network("127.0.0.1/32")]
-    settings.PUBLIC_URL = "https://anneal.example.org"
-
-
-@pytest.fixture
-def alice() -> User:
-    return people.alice()
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    with Web() as running:
-        yield running
-
-
-def errors(target: Target) -> int:
-    """The lane of errors."""
-    return target.lanes.get(urgent=True).pk
 
 
 def rest(target: Target) -> int:
@@ -73,13 +42,6 @@ def in_a_worker(lane_id: int) -> None:
         deliver(lane_id)
     finally:
         connection.close()
-
-
-def states() -> dict[str, int]:
-    found: dict[str, int] = {}
-    for state in Delivery.objects.values_list("state", flat=True):
-        found[state] = found.get(state, 0) + 1
-    return found
 
 
 def test_a_failure_arrives_with_its_reason_and_where_to_look(alice: User, web: Web) -> None:
@@ -345,88 +307,3 @@ def test_control_characters_and_directions_of_names_reach_no_message(alice: User
     (message,) = web.messages
     assert "\n" not in message["title"]
     assert not {"\x00", "\x1b", "\u202e", "\r"} & set(message["title"] + message["message"])
-
-
-def test_the_address_is_sealed_and_nowhere_else(alice: User, web: Web, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    web.status = 500
-    target = targets.add(alice, "team", f"{web.url()}/{SECRET}")
-    note(failure())
-    spread_all()
-    deliver(errors(target))
-    with pytest.raises(Invalid):
-        targets.try_out(target)
-    assert SECRET in crypto.decrypt(Target.objects.get().secret)
-    kept = [str(row) for model in (Target, Delivery, Event, Notification, AuditEvent) for row in model.objects.values()]
-    assert SECRET not in "".join(kept)
-    assert SECRET not in caplog.text
-    assert {row.action for row in AuditEvent.objects.all()} == {"notifications.target.add", "notifications.target.test"}
-
-
-def test_a_new_key_takes_the_addresses_along(alice: User, web: Web, settings: Settings) -> None:
-    target = targets.add(alice, "team", web.url())
-    old = list(settings.FERNET_KEYS)
-    settings.FERNET_KEYS = [Fernet.generate_key().decode(), *old]
-    call_command("rotate_secrets", verbosity=0)
-    settings.FERNET_KEYS = settings.FERNET_KEYS[:1]
-    targets.try_out(Target.objects.get(pk=target.pk))
-    assert len(web.got) == 1
-
-
-def test_a_test_is_sent_at_once_and_not_again_and_again(alice: User, web: Web) -> None:
-    target = targets.add(alice, "team", web.url())
-    targets.try_out(target)
-    assert web.messages[0]["title"] == "Anneal: A test"
-    with pytest.raises(Conflict):
-        targets.try_out(target)
-    assert len(web.got) == 1
-
-
-def test_a_test_that_does_not_arrive_says_why(alice: User, web: Web) -> None:
-    web.status = 403
-    target = targets.add(alice, "team", web.url())
-    with pytest.raises(Invalid, match="answered 403"):
-        targets.try_out(target)
-
-
-@pytest.mark.parametrize(
-    ("name", "url", "field"),
-    [
-        ("", "json://example.org", "name"),
-        ("a\nb", "json://example.org", "name"),
-        ("x" * 61, "json://example.org", "name"),
-        ("a", "", "url"),
-        ("a", "***", "url"),
-        ("a", "exec://ls", "url"),
-        ("a", "json://example.org/?template=x", "url"),
-        ("a", "json://" + "x" * 2000, "url"),
-    ],
-)
-def test_what_cannot_be_sent_to_is_refused_by_its_field(alice: User, name: str, url: str, field: str) -> None:
-    with pytest.raises(Invalid) as caught:
-        targets.add(alice, name, url)
-    assert list(caught.value.fields) == [field]
-    assert not Target.objects.exists()
-
-
-def test_a_name_is_taken_once_a_person(alice: User) -> None:
-    targets.add(alice, "team", "json://example.org")
-    with pytest.raises(Conflict):
-        targets.add(alice, "team", "json://example.org")
-    targets.add(people.bob(), "team", "json://example.org")
-
-
-def test_a_person_has_ten_addresses_at_most(alice: User) -> None:
-    sealed: dict[str, Any] = {"medium": "webhook", "service": "JSON", "secret": crypto.encrypt("json://x")}
-    Target.objects.bulk_create(Target(user=alice, name=str(number), **sealed) for number in range(10))
-    with pytest.raises(Conflict, match="10"):
-        targets.add(alice, "one more", "json://example.org")
-
-
-def test_a_lost_key_is_told_and_stops_nothing(alice: User, web: Web) -> None:
-    target = targets.add(alice, "team", web.url())
-    Target.objects.update(secret="gAAAAA-nothing")
-    note(anomaly(1, Severity.ERROR))
-    spread_all()
-    assert deliver(errors(target))
-    assert states() == {"failed": 1}

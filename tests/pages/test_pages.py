@@ -7,9 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from datasets.models import Dataset
@@ -21,23 +19,11 @@ from platform_site import display
 from platform_site.common.roles import Role
 from tests.browser import world
 
+from .looks import queries
+
 pytestmark = pytest.mark.django_db
 
 PAGES = ["/", "/jobs/", "/recipes/", "/recipes/tiny-sft/", "/datasets/", "/datasets/arithmetic/", "/system/"]
-
-
-@pytest.fixture
-def alice() -> Client:
-    client = Client()
-    client.force_login(world.person("alice", Role.OPERATOR))
-    return client
-
-
-@pytest.fixture
-def vera() -> Client:
-    client = Client()
-    client.force_login(world.person("vera", Role.VIEWER))
-    return client
 
 
 @pytest.mark.parametrize("page", [*PAGES, "/jobs/new/", f"/jobs/{uuid.UUID(int=1)}/"])
@@ -157,12 +143,6 @@ def test_a_page_costs_the_same_number_of_queries_with_many_runs(alice: Client, t
     for n in range(12):
         world.run("completed", name=f"More {n}", root=tmp_path, steps=0)
     assert {page: queries(alice, page) for page in few} == few
-
-
-def queries(client: Client, page: str) -> int:
-    with CaptureQueriesContext(connection) as seen:
-        assert client.get(page).status_code == 200
-    return len(seen)
 
 
 def start(client: Client, **fields: object) -> object:
