@@ -83,7 +83,7 @@ def gpus() -> list[dict[str, Any]]:
 
 def training(python: str) -> dict[str, str]:
     """The versions of torch and verl that a Python has; {} where it is none. Those of a virtual environment are told
-    from its files; a Python that keeps its packages elsewhere, as a system's own does, is asked."""
+    from its files; a Python that keeps packages elsewhere, as a system's own does, is asked."""
     if not os.path.isfile(python) or not os.access(python, os.X_OK):
         return {}
     found = {}
@@ -93,7 +93,9 @@ def training(python: str) -> dict[str, str]:
             package, _, rest = name.partition("-")
             if package in ("torch", "verl") and rest.endswith(".dist-info"):
                 found[package] = rest.removesuffix(".dist-info")
-    return {"python": python, **(found or _asked(python))}
+    if len(found) < 2:
+        found |= _asked(python)
+    return {"python": python, **found}
 
 
 def _asked(python: str) -> dict[str, str]:
