@@ -8,11 +8,11 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from platform_site.common.admin import AuditedAdmin
-from platform_site.common.errors import Conflict, PlatformError
+from platform_site.common.errors import Conflict
 from platform_site.common.models import User
-from platform_site.common.paths import slug as valid_slug
 
 from .models import Host
+from .services import host_fields
 from .services import hosts as services
 from .transports.connection import fingerprint
 
@@ -48,26 +48,26 @@ class HostForm(forms.ModelForm[Host]):
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
-        if self.errors:
-            return cleaned
+        now, is_new = row(self.instance), self.instance._state.adding
+        if is_new:
+            now.name = cleaned.get("name", "")
+        for name, said in host_fields.problems(now, self.asked()).items():
+            if name not in self.errors:
+                self.add_error(name if name in self.fields else None, said)
         try:
-            if self.instance._state.adding:
-                valid_slug(cleaned["name"], field="name")
-            services.apply(row(self.instance), self.asked())
-            if not self.instance._state.adding:
+            if not is_new:
                 services.refuse_stale(row(self.instance), cleaned.get("seen_revision") or 0)
-        except PlatformError as error:
+        except Conflict as error:
             for name, told in error.fields.items():
                 self.add_error(name if name in self.fields else None, " ".join(told))
-            if isinstance(error, Conflict):
-                self.add_error(None, error.message)
+            self.add_error(None, error.message)
         return cleaned
 
     def asked(self) -> dict[str, Any]:
         """What was changed, as the service takes it."""
         over_ssh = self.instance._state.adding or self.instance.kind == Host.Kind.SSH
-        known = services.KNOWN[Host.Kind.SSH] if over_ssh else services.OF_ANY_KIND
-        return {name: self.cleaned_data[name] for name in known if name in self.changed_data}
+        known = host_fields.KNOWN[Host.Kind.SSH] if over_ssh else host_fields.OF_ANY_KIND
+        return {name: self.cleaned_data[name] for name in known & self.cleaned_data.keys() if name in self.changed_data}
 
 
 def row(host: Host) -> Host:

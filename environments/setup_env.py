@@ -29,14 +29,16 @@ from typing import IO, Any, Final
 
 HERE: Final = Path(__file__).resolve().parent
 CHECKOUT: Final = HERE.parent
-sys.path.insert(0, str(CHECKOUT))
+RUNTIME: Final = HERE / "runtime"
+sys.path[:0] = [str(CHECKOUT), str(RUNTIME)]
 
 from environments import verify_env  # noqa: E402 - the path to it has only just been set
 from environments.installer_errors import cause  # noqa: E402
 from environments.pip_settings import uv_environment  # noqa: E402
+from platform_runtime.contract import RunFolder  # noqa: E402
+from platform_runtime.status import Status  # noqa: E402
 
 REQUIREMENTS: Final = CHECKOUT / "requirements"
-RUNTIME: Final = HERE / "runtime"
 HOME: Final = CHECKOUT / ".training"
 PROBE: Final = (
     "import torch, verl.trainer.sft_trainer, gguf, lm_eval.evaluator, lm_eval.models.huggingface; "
@@ -56,14 +58,16 @@ def main(arguments: list[str]) -> int:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--cuda", action="store_const", const="cuda", dest="kind", help="for NVIDIA GPUs")
     kind.add_argument("--cpu", action="store_const", const="cpu", dest="kind", help="for the processor alone")
-    parser.add_argument("--log", type=Path, help="write what the installers say to the end of this file")
+    parser.add_argument(
+        "--run", type=RunFolder.at, metavar="FOLDER", help="as the run of that folder: its log, its progress"
+    )
     parser.add_argument("--check", action="store_true", help="only compare what is there with version.json")
     options = parser.parse_args(arguments)
     if options.check:
         return verify_env.main(["--manager"] if options.environment == "manager" else [])
     if options.environment == "manager":
         return set_up_manager()
-    return set_up_training(options.kind, options.log)
+    return set_up_training(options.kind, options.run)
 
 
 def set_up_manager() -> int:
@@ -75,7 +79,7 @@ def set_up_manager() -> int:
     return subprocess.run([sys.executable, "-P", "-c", code, str(CHECKOUT)], check=False).returncode
 
 
-def set_up_training(kind: str | None, log: Path | None = None) -> int:
+def set_up_training(kind: str | None, run: RunFolder | None = None) -> int:
     """Bring `.training` to what the locks say. 0 when it is ready."""
     HOME.mkdir(mode=0o755, exist_ok=True)
     with (HOME / "lock").open("w") as lock:
@@ -84,7 +88,7 @@ def set_up_training(kind: str | None, log: Path | None = None) -> int:
         except BlockingIOError:
             sys.stdout.write("Waiting for another set-up of this environment\n")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        setup = TrainingSetup(kind, lock, log)
+        setup = TrainingSetup(kind, lock, run)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, interrupted)
         try:
@@ -117,11 +121,12 @@ TRYING: Final = Stage("Trying it out", 85, 99, 20)
 
 
 class Progress:
-    """Writes state.json, and a line on standard output for each stage."""
+    """Writes state.json, a line on standard output for each stage, and the status file of a run."""
 
-    def __init__(self, fingerprint: str, log: Path | None) -> None:
+    def __init__(self, fingerprint: str, run: RunFolder | None) -> None:
         self.fingerprint = fingerprint
-        self.log = log or HOME / "setup.log"
+        self.log = Path(run.output_log) if run is not None else HOME / "setup.log"
+        self.told = Status(run, unit="percent", total=100, even=False) if run is not None else None
         self.python = HOME / "venv" / "bin" / "python"
         self._percent = 0
         self._said = ""
@@ -143,6 +148,10 @@ class Progress:
             json.dump(state, file, indent=1)
         os.chmod(temporary, 0o644)
         os.replace(temporary, HOME / "state.json")
+        if self.told is not None:
+            self.told.done(percent)
+            if status != "installing":
+                self.told.end(failed=status == "failed")
         if message != self._said:
             self._said = message
             sys.stdout.write(f"{percent:3d} % {message}\n")
@@ -163,9 +172,9 @@ class Progress:
 class TrainingSetup:
     """One set-up, under the lock. `kind` is cpu, cuda or None: what is there already, else what the machine has."""
 
-    def __init__(self, kind: str | None, lock: IO[str], log: Path | None) -> None:
+    def __init__(self, kind: str | None, lock: IO[str], run: RunFolder | None) -> None:
         self.lock = lock
-        self.keep_log = log is not None
+        self.keep_log = run is not None
         self.venv = HOME / "venv"
         self.python = self.venv / "bin" / "python"
         self.stamp = HOME / "installed.json"
@@ -177,7 +186,7 @@ class TrainingSetup:
         self.damaged: set[str] = set()
         self.kind = kind or self.installed.get("kind") or ("cuda" if verify_env.find_gpus() else "cpu")
         self.fingerprint = fingerprint(self.kind)
-        self.progress = Progress(self.fingerprint, log)
+        self.progress = Progress(self.fingerprint, run)
 
     def run(self) -> None:
         """Raises SetupError, OSError."""

@@ -15,6 +15,8 @@ from environments.models import Host
 
 SETUP: Final = "setup"
 """Below a host's root: the set-up scripts, and in `.training` what they make."""
+MADE_PYTHON: Final = f"{SETUP}/.training/venv/bin/python"
+"""Below a host's root: the Python of the environment that the platform sets up there."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,11 @@ def any_python(host: Host) -> str:
 
 
 def python_of(host: Host) -> str:
-    """The training Python of a host: the one that was named, or the one that the platform sets up."""
+    """The training Python of a host: the one that was named, or the one that the platform sets up. Where nobody knows
+    the host's root yet, relative to it."""
     if host.is_local:
         return host.python or settings.TRAINING_PYTHON or f"{settings.CHECKOUT_DIR}/.training/venv/bin/python"
-    return host.python or f"{host.root}/{SETUP}/.training/venv/bin/python"
+    return host.python or os.path.join(host.root, MADE_PYTHON)
 
 
 def _as_last_seen(host: Host) -> TrainingState:
@@ -72,14 +75,14 @@ def _as_last_seen(host: Host) -> TrainingState:
     if host.facts_at is None and host.unreachable_since is not None:
         return TrainingState("missing", _("It could not be checked: the host cannot be used."))
     if host.facts_at is None:
-        return TrainingState("missing", _("It was not checked yet. Check it on its page."))
+        return TrainingState("missing", _("It was not checked yet: check it first."))
     found = host.facts.get("training") or {}
     if found.get("torch") and found.get("verl"):
         message = _("PyTorch %(torch)s and verl %(verl)s are there.") % {"torch": found["torch"], "verl": found["verl"]}
         return TrainingState("ready", message, python_of(host))
     if host.python:
         return TrainingState("failed", _("%(path)s has no PyTorch and verl installed.") % {"path": host.python})
-    return TrainingState("missing", _("The training environment is not set up. Set it up on the host's page."))
+    return TrainingState("missing", _("There is no training environment yet: set one up."))
 
 
 def _own_environment(file: Path) -> TrainingState:

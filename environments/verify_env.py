@@ -34,6 +34,11 @@ ASK_TORCH: Final = (
     "import json, torch; print(json.dumps({'version': torch.__version__, 'built_for': torch.version.cuda, "
     "'usable': torch.cuda.is_available(), 'devices': torch.cuda.device_count()}))"
 )
+ASK_FOLDER: Final = """
+import importlib.util, os
+found = importlib.util.find_spec("torch")
+print(os.path.dirname(os.path.dirname(found.origin)) if found and found.origin else "")
+"""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,15 @@ def site_packages(python: Path) -> Path | None:
     """Where an environment's packages are, told without starting its Python."""
     found = sorted(python.parent.parent.glob("lib/python3.*/site-packages"))
     return found[-1] if found else None
+
+
+def asked_packages_folder(python: Path) -> Path | None:
+    """Where a Python that is no virtual environment has torch: a system's own, for one, or one behind a script."""
+    try:
+        done = subprocess.run([python, "-P", "-c", ASK_FOLDER], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return Path(done.stdout.strip()) if done.returncode == 0 and done.stdout.strip() else None
 
 
 def normal(name: str) -> str:
@@ -182,7 +196,7 @@ def check_disk(folder: Path) -> Check:
 def report(python: Path, *, manager: bool, versions: dict[str, Any]) -> dict[str, Any]:
     """The whole comparison as JSON types: ok, checks, packages, gpus, and what was looked at."""
     gpus = [] if manager else find_gpus()
-    folder = site_packages(python)
+    folder = site_packages(python) or asked_packages_folder(python)
     build = torch_build(folder) if folder and not manager else None
     kind = "manager" if manager else ("cpu" if build in ("cpu", None) else "cuda")
     installed: dict[str, str] = {}

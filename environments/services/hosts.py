@@ -1,14 +1,11 @@
 """Hosts: add, change, enrol, check, remove. Nothing secret comes out of here."""
 
 import json
-import re
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from ipaddress import ip_address
 from typing import Any, Final
 
-from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError, Q
 from django.utils import timezone
@@ -19,33 +16,17 @@ from environments.gpus import HostGpu
 from environments.messages import announce, send_comparison
 from environments.models import Host
 from environments.services import gpus, ray_hosts, reach
+from environments.services.host_fields import FIELDS, apply, given
 from environments.transports import TransportError, Unreachable, for_host
 from environments.transports.connection import fingerprint, forget, greeted, key_line
-from environments.transports.secrets import Secret
 from platform_site.common import audit, clock
 from platform_site.common.errors import Conflict, Invalid, NotFound, PlatformError, Unavailable
 from platform_site.common.models import AuditEvent, Project, User
-from platform_site.common.paths import slug as valid_slug
 
 CHECK_TERM: Final = timedelta(seconds=240)
 """A check by a worker that was not over by then is none any more."""
-MASK: Final = re.compile(r"[*•·]+")
-"""What stands in a form in a secret's place. It is none."""
-RAY: Final = frozenset({"address", "root", "token"})
-"""What is said of a Ray cluster, besides what any host has."""
-OF_ANY_KIND: Final = frozenset({"slots", "enabled", "python", "labels", "gpus", "gpus_by_hand"})
 PLACE: Final = ("address", "port", "user", "root", "python")
 """Another machine, account, folder or Python than the one that was checked is another environment."""
-FIELDS: Final = OF_ANY_KIND | {"address", "port", "user", "root"}
-SECRETS: Final = frozenset({"password", "private_key", "passphrase", "token"})
-KNOWN: Final = {
-    Host.Kind.LOCAL: OF_ANY_KIND,
-    Host.Kind.SSH: FIELDS | SECRETS - {"token"},
-    Host.Kind.RAY: OF_ANY_KIND | RAY,
-}
-_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
-_USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,62}\$?")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
@@ -64,9 +45,9 @@ class HostKey:
 def create(user: User, project: Project, name: str, fields: dict[str, Any], kind: Host.Kind = Host.Kind.SSH) -> Host:
     """A new host; nobody is asked yet. One over SSH has its key still to be enrolled, a Ray cluster is to be checked.
 
-    Raises Invalid, Conflict.
+    Raises Invalid with all that is wrong, Conflict.
     """
-    host = Host(project=project, name=valid_slug(name, field="name"), kind=kind)
+    host = Host(project=project, name=name, kind=kind)
     apply(host, fields)
     try:
         with transaction.atomic():
@@ -100,7 +81,7 @@ def update(user: User, host: Host, fields: dict[str, Any], *, revision: int | No
             _refuse_under_way(host, str(stood["root"]))
         if before[:2] != (host.address, host.port):
             host.host_key = ""
-        if host.kind == Host.Kind.SSH and before != (host.address, host.port, host.user) and not _given(fields):
+        if host.kind == Host.Kind.SSH and before != (host.address, host.port, host.user) and not given(fields):
             host.secret = ""
         if place_of(host) != {name: stood[name] for name in PLACE}:
             _is_unchecked(host)
@@ -263,7 +244,7 @@ def _facts(host: Host) -> dict[str, Any]:
     """What a machine says of itself, and of a cluster a job that finds the shared folder."""
     if host.kind == Host.Kind.RAY:
         return ray_hosts.look(host)
-    return for_host(host).facts(host.root, training.python_of(host) if host.root else host.python)
+    return for_host(host).facts(host.root, training.python_of(host))
 
 
 def _ask_key(host: Host) -> str:
@@ -277,88 +258,3 @@ def _ask_key(host: Host) -> str:
         return key_line(transport.get_remote_server_key())
     finally:
         transport.close()
-
-
-def _given(fields: dict[str, Any]) -> bool:
-    """Whether there are credentials among the fields. A mask is none."""
-    return any(_meant(fields.get(name)) for name in ("password", "private_key", "token"))
-
-
-def _meant(value: Any) -> bool:
-    return bool(value) and not MASK.fullmatch(str(value).strip())
-
-
-def apply(host: Host, fields: dict[str, Any]) -> None:
-    """Set the fields of a row that nobody else has. Saves nothing. Raises Invalid, and Conflict where another host is
-    at that place."""
-    known = KNOWN[Host.Kind(host.kind)]
-    if others := fields.keys() - known:
-        raise Invalid(
-            _("A host of this kind has no field %(name)s.") % {"name": ", ".join(sorted(others))},
-            {name: _("unknown") for name in others},
-        )
-    if host.kind == Host.Kind.RAY:
-        token = str(fields["token"]).strip() if _meant(fields.get("token")) else None
-        where = {name: str(fields.get(name, getattr(host, name))).strip() for name in ("address", "root", "python")}
-        ray_hosts.fill_in(host, **where, token=token)
-        fields = {name: value for name, value in fields.items() if name in OF_ANY_KIND - {"python"}}
-    for name in FIELDS & fields.keys():
-        setattr(host, name, fields[name].strip() if isinstance(fields[name], str) else fields[name])
-    host.root = host.root.rstrip("/")
-    if wrong := _problems(host):
-        raise Invalid(next(iter(wrong.values())), wrong)
-    if fields.keys() & {"address", "port", "user", "root"}:
-        _refuse_twice(host)
-    if not _given(fields):
-        return
-    if _meant(fields.get("password")) and _meant(fields.get("private_key")):
-        told = _("Give a password or a private key, not both.")
-        raise Invalid(told, {"private_key": told})
-    secret = Secret(**{name: fields[name] for name in SECRETS - {"token"} if _meant(fields.get(name))})
-    if secret.private_key:
-        secret.key()
-    host.secret = secret.sealed()
-
-
-def _refuse_twice(host: Host) -> None:
-    """A machine that stands in two rows has its slots and GPUs counted twice. Raises Conflict where another row leads
-    to the same folder of the same user."""
-    if host.kind != Host.Kind.SSH:
-        return
-    same = Host.objects.filter(kind=host.kind, address=host.address, port=host.port, user=host.user)
-    for other in same.exclude(pk=host.pk):
-        if not host.root or not other.root or host.root == other.root:
-            told = _(
-                "Host %(name)s leads there already, as the same user. Change that one, or give each a root folder of "
-                "its own."
-            ) % {"name": other.name}
-            raise Conflict(told, {"address": told})
-
-
-def _is_address(value: str) -> bool:
-    try:
-        ip_address(value)
-    except ValueError:
-        return _NAME.fullmatch(value) is not None
-    return True
-
-
-def _problems(host: Host) -> dict[str, str]:
-    found: dict[str, str] = {}
-    try:
-        host.clean_fields(exclude={field.name for field in Host._meta.fields} - {"labels", "gpus"})
-    except ValidationError as error:
-        found |= {name: " ".join(told) for name, told in error.message_dict.items()}
-    over_ssh = host.kind == Host.Kind.SSH
-    if over_ssh and not _is_address(host.address):
-        found["address"] = _("Give a host name or an IP address; user and port have fields of their own.")
-    if over_ssh and not _USER.fullmatch(host.user):
-        found["user"] = _("Give the name of a user on the host.")
-    for name, value, most in (("port", host.port, 65_535), ("slots", host.slots, 1000)):
-        if not 1 <= value <= most:
-            found[name] = _("A whole number from %(low)s to %(high)s.") % {"low": 1, "high": most}
-    for name in ("root", "python"):
-        path = getattr(host, name)
-        if path and (not path.startswith("/") or ".." in path.split("/") or _CONTROL.search(path)):
-            found[name] = _("Give an absolute path, without “..”.")
-    return found

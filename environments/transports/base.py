@@ -122,4 +122,5 @@ class Transport(Protocol):
         """End by force whatever an attempt left running; process ids that survived."""
 
     def facts(self, root: str, python: str) -> dict[str, Any]:
-        """What the machine is (`platform_runtime.facts`), with the volume of `root` and the environment of `python`."""
+        """What the machine is (`platform_runtime.facts`), with the volume of `root` and the environment of `python`,
+        which may be relative to the root."""

@@ -84,7 +84,7 @@ class SetupHost(RunnerKind):
             env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheels, "UV_NO_INDEX": "1", "UV_FIND_LINKS": wheels}
         kind = [f"--{params['packages']}"] if params.get("packages") else []
         return Command(
-            argv=[training.any_python(host), "-P", script, "training", "--log", folder.output_log, *kind],
+            argv=[training.any_python(host), "-P", script, "training", "--run", folder.path, *kind],
             env={"HOME": str(host.facts.get("home") or folder.path), **env, ENV_LAUNCH_TOKEN: attempt.launch_token},
             cwd=folder.path,
             launch_token=attempt.launch_token,

@@ -71,6 +71,7 @@ def host(request: HttpRequest, name: str) -> HttpResponse:
         "setup": setup,
         "setting_up": setup is not None and setup.status not in STAGE_TERMINAL,
         "checking": services.is_being_checked(found),
+        "automatic": _automatic(found, state),
         "wheels": bool(wheels()),
         "busy": _busy().get(found.pk, 0),
         "can_operate": may_operate(request),
@@ -82,6 +83,13 @@ def host(request: HttpRequest, name: str) -> HttpResponse:
 def _enrolled(host: Host) -> bool:
     """By its host key; a cluster by the certificate of its address."""
     return host.kind != Host.Kind.SSH or bool(host.host_key)
+
+
+def _automatic(host: Host, state: training.TrainingState) -> str:
+    """What a set-up installs where nobody chooses: the kind that is installed, else what suits the machine."""
+    if state.ready:
+        return "installed"
+    return "cuda" if host.facts.get("gpus") else "cpu"
 
 
 def _busy() -> dict[int, int]:
@@ -168,8 +176,9 @@ def check_host(request: HttpRequest, name: str) -> HttpResponse:
 @needs(Role.ADMIN)
 def set_up_host(request: HttpRequest, name: str) -> HttpResponse:
     found = host_for(request.user, name)
+    packages, wheelhouse = request.POST.get("packages", ""), request.POST.get("wheelhouse") == "on"
     try:
-        pipeline = setup_host.set_up(visitor(request), found, wheelhouse=request.POST.get("wheelhouse") == "on")
+        pipeline = setup_host.set_up(visitor(request), found, packages=packages, wheelhouse=wheelhouse)
     except PlatformError as error:
         messages.error(request, error.message)
         return redirect("host", name=found.name)

@@ -87,6 +87,7 @@ def runs(database: None, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     for name, count in (("gpu-few", 3), ("gpu-many", 24), ("gpu-same", 0)):
         drifted(name, count)
     builders.host("gpu-new", kind="ssh", address="gpu-new.example.org", user="trainer")
+    world.bare_host("gpu-bare", gpus=2)
     return Runs(
         *(f"/jobs/{made[name].job.pk}/" for name in ("running", "failed", "completed", "queued")),
         *(f"/pipelines/{pipeline.pk}/" for pipeline in (whole, broken, unstarted, wide)),
@@ -226,6 +227,8 @@ PAGES = {
     "cancel a task": lambda runs: runs.failed_task + "cancel/",
     "hosts": lambda runs: "/hosts/",
     "a host": lambda runs: "/hosts/local/",
+    "a host to be set up": lambda runs: "/hosts/gpu-bare/",
+    "a host that differs": lambda runs: "/hosts/gpu-few/",
     "a cluster that is being checked": lambda runs: "/hosts/lab/",
     "new host": lambda runs: "/hosts/new/",
     "new Ray cluster": lambda runs: "/hosts/new/?kind=ray",

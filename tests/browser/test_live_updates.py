@@ -6,9 +6,12 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, Route, expect
 
+from environments.messages import announce
+from environments.models import Host
 from pipelines.models import Pipeline, Stage
 from pipelines.states import StageEvent
 from pipelines.transitions import move_stage
+from platform_site.common.roles import Role
 
 from . import world
 from .conftest import Site, signed_in, until, watched
@@ -230,3 +233,24 @@ def test_six_charts_take_a_point_in_20_ms_of_the_processor(page: Page, tmp_path:
     )
     assert drawn == 6
     assert (spent_s() - before) / 100 <= 0.020
+
+
+def test_what_was_chosen_for_a_set_up_outlives_a_change_of_its_host(
+    browser: Browser, site: Site, database: None
+) -> None:
+    host = world.bare_host("gpu-bare", gpus=2)
+    world.person("charlie", Role.ADMIN)
+    with signed_in(browser, site, name="charlie") as context:
+        seen = context.new_page()
+        seen.goto("/hosts/gpu-bare/")
+        until(seen, "document.documentElement.dataset.live === 'on'")
+        packages = seen.get_by_label("Packages")
+        assert packages.locator("option").first.text_content() == "Automatic: CUDA"
+        packages.select_option("cpu")
+        Host.objects.filter(pk=host.pk).update(labels=["fast"])
+        announce(host)
+        expect(seen.locator("aside .tag")).to_have_text("fast")
+        expect(packages).to_have_value("cpu")
+        seen.get_by_role("button", name="Set up").click()
+        seen.wait_for_url("**/pipelines/**")
+    assert Stage.objects.get(host=host).params == {"host": "gpu-bare", "packages": "cpu"}

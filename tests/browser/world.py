@@ -29,6 +29,7 @@ from platform_runtime.machine import Record
 from platform_runtime.system import SystemSample
 from platform_site.common.models import User
 from platform_site.common.roles import Role, grant
+from tests.pipelines import builders
 
 PASSWORD = "a long enough password"
 OUTCOMES = {"completed": "succeeded", "failed": "failed", "cancelled": "cancelled"}
@@ -46,6 +47,14 @@ def person(name: str = "alice", role: Role = Role.OPERATOR) -> User:
         user = User.objects.create_user(name, password=PASSWORD)
         grant(user, role)
     return user
+
+
+def bare_host(name: str, *, gpus: int) -> Host:
+    """A host over SSH that was checked, and has no training environment yet."""
+    cards = [{"index": n, "name": "NVIDIA H100 80GB HBM3", "memory": 80 << 30, "driver": "550.1"} for n in range(gpus)]
+    facts = {"cpus": 64, "memory": 1 << 38, "gpus": cards, "training": {}}
+    where = {"kind": "ssh", "address": f"{name}.example.org", "user": "trainer", "host_key": "ssh-ed25519 AAAA"}
+    return builders.host(name, facts=facts, facts_at=timezone.now(), seen_at=timezone.now(), **where)
 
 
 @dataclass

@@ -102,6 +102,57 @@ def test_what_could_not_be_is_refused_at_its_field(charlie: APIClient, field: st
     assert not Host.objects.exists()
 
 
+def test_all_that_is_wrong_is_told_at_once(charlie: APIClient, client: Client) -> None:
+    wrong = {
+        "name": "Gpu 1", "address": "a b", "user": "-l", "root": "relative", "python": "python3",
+        "private_key": "not a key", "labels": "H100 a/b", "slots": 1, "port": 22,
+    }  # fmt: skip
+    told = {"name", "address", "user", "root", "python", "private_key", "labels"}
+    answer = post(charlie, "hosts/", {**wrong, "labels": ["H100"]})
+    assert (answer.status_code, set(answer.json()["error"]["fields"])) == (422, told)
+    client.force_login(User.objects.get())
+    refused = client.post("/hosts/new/", {**wrong, "slots": 0, "port": "many"})
+    assert refused.status_code == 422
+    errors = refused.context["form"].errors
+    assert set(errors) == told | {"slots", "port"}
+    assert all(len(said) == 1 for said in errors.values()), "each is told once"
+    assert not Host.objects.exists()
+
+
+def test_a_form_tells_of_other_hosts_with_the_rest(charlie: APIClient, client: Client) -> None:
+    assert post(charlie, "hosts/", NEW).status_code == 201
+    client.force_login(User.objects.get())
+    refused = client.post("/hosts/new/", {**NEW, "port": 22, "slots": 0, "python": "python3"})
+    errors = refused.context["form"].errors
+    assert set(errors) == {"name", "address", "slots", "python"}
+    assert "There is a host of this name already." in errors["name"]
+    form = {**NEW, "port": 22, "slots": 0, "root": "relative", "revision": 0}
+    edited = client.post("/hosts/gpu-1/edit/", form)
+    assert set(edited.context["form"].errors) == {"slots", "root"}
+    admin = client.post("/admin/environments/host/add/", {**NEW, "slots": 0, "port": 22, "python": "python3"})
+    assert {"name", "address", "slots", "python"} <= set(admin.context["adminform"].form.errors)
+
+
+@pytest.mark.parametrize("kind", ["ssh", "ray"])
+def test_labels_are_written_as_words_on_the_form_of_either_kind(client: Client, kind: str) -> None:
+    builders.project()
+    client.force_login(people.charlie())
+    over_ssh = {**NEW, "port": 22}
+    ray = {"name": "gpu-1", "address": "http://127.0.0.1:8265", "root": "/mnt/shared", "python": "/opt/python"}
+    form = {**(over_ssh if kind == "ssh" else ray), "slots": 1, "enabled": "on"}
+    url = f"/hosts/new/?kind={kind}"
+    refused = client.post(url, {**form, "labels": "h100, Big_Disk"})
+    assert set(refused.context["form"].errors) == {"labels"}
+    assert 'value="h100, Big_Disk"' in refused.content.decode()
+    assert client.post(url, {**form, "labels": "h100, big-disk  h100"}).status_code == 302
+    assert Host.objects.get().labels == ["h100", "big-disk"]
+    edit = client.get("/hosts/gpu-1/edit/").content.decode()
+    assert 'value="h100, big-disk"' in edit
+    assert '<span class="tag">big-disk</span>' in client.get("/hosts/gpu-1/").content.decode()
+    client.post("/hosts/gpu-1/edit/", {**form, "labels": "", "revision": 0})
+    assert Host.objects.get().labels == []
+
+
 def test_a_name_is_taken_once(charlie: APIClient) -> None:
     assert post(charlie, "hosts/", NEW).status_code == 201
     assert post(charlie, "hosts/", NEW).status_code == 409

@@ -266,3 +266,17 @@ def test_what_the_machine_is_is_told(transport: Transport, root: Path) -> None:
     assert found["cpus"] >= 1
     assert 0 < found["disk_free"] <= found["disk_total"]
     assert found["training"] == {}
+
+
+def test_packages_are_seen_where_the_training_python_keeps_them(transport: Transport, root: Path) -> None:
+    """As a system's Python does, or one behind a script."""
+    python, packages = root / "bin" / "training-python", root / "opt" / "packages"
+    transport.write(str(python), f'#!/bin/sh\nPYTHONPATH="{packages}" exec /usr/bin/python3 "$@"\n'.encode())
+    python.chmod(0o755)
+    assert transport.facts(str(root), str(python))["training"] == {"python": str(python)}
+    for name, version in (("torch", "2.13.0"), ("verl", "0.9.1"), ("vllm", "0.12")):
+        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode()
+        transport.write(f"{packages}/{name}-{version}.dist-info/METADATA", metadata)
+    seen = {"python": str(python), "torch": "2.13.0", "verl": "0.9.1"}
+    assert transport.facts(str(root), str(python))["training"] == seen
+    assert transport.facts(str(root), "bin/training-python")["training"] == seen, "relative to the root"

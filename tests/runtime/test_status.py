@@ -39,3 +39,12 @@ def test_a_status_file_that_tells_no_pace_is_read(run):
     known = told(run)
     assert known.pace_s is None
     assert known.state == "finished"
+
+
+def test_what_is_not_even_tells_no_pace(run):
+    status = Status(run, unit="percent", total=100, even=False)
+    status.done(10)
+    time.sleep(0.1)
+    status.done(50)
+    status.end(failed=True)
+    assert (told(run).step, told(run).pace_s, told(run).state) == (50, None, "failed")

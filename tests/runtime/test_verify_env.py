@@ -57,6 +57,23 @@ def test_differences_are_named(change: dict[str, str | None], said: dict[str, st
     assert differing(installed) == said
 
 
+def test_a_python_that_keeps_its_packages_elsewhere_is_asked_where(tmp_path: Path) -> None:
+    make_environment(tmp_path / "venv", GOOD)
+    packages = tmp_path / "venv/lib/python3.11/site-packages"
+    (packages / "torch/__init__.py").touch()
+    script = tmp_path / "elsewhere" / "bin" / "python"
+    script.parent.mkdir(parents=True)
+    script.write_text(f'#!/bin/sh\nPYTHONPATH={packages} exec {sys.executable} "$@"\n')
+    script.chmod(0o755)
+    versions_wanted = {"training": {"cpu": WANTED, "cuda": WANTED}}
+    found = verify_env.report(script, manager=False, versions=versions_wanted)
+    assert found["torch_build"] == "cpu"
+    assert found["packages"] == {**GOOD}
+    nothing = tmp_path / "nothing" / "bin" / "python"
+    told = verify_env.report(nothing, manager=False, versions=versions_wanted)
+    assert told["checks"][0]["message"] == f"there is no environment at {nothing}"
+
+
 def test_an_environment_is_read_from_its_files(tmp_path: Path) -> None:
     python = make_environment(tmp_path, GOOD, cuda="13.0")
     folder = verify_env.site_packages(python)

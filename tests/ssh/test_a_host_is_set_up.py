@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 from django.conf import LazySettings
 from django.core.management import call_command
+from django.test import Client
 
 from environments.models import Host
 from environments.services import hosts, setup_copy
@@ -34,7 +36,9 @@ def far(make_host: MakeHost, account: sshd.Account, tmp_path: Path) -> Host:
     return hosts.check(make_host(python="", root=f"{account.home}/{tmp_path.name}"))
 
 
-def test_a_set_up_that_cannot_reach_a_package_index_says_so_and_its_log_is_live(far: Host) -> None:
+def test_a_set_up_that_cannot_reach_a_package_index_says_so_and_its_log_and_its_progress_are_live(
+    far: Host, client: Client
+) -> None:
     """Offline by an index that nobody serves: the script itself, the virtual environment and pip are real."""
     Path(far.root).mkdir(parents=True, exist_ok=True)
     settings = Path(far.facts["home"], ".config/pip")
@@ -48,12 +52,22 @@ def test_a_set_up_that_cannot_reach_a_package_index_says_so_and_its_log_is_live(
 
     hands.launch(stage)
     hands.wait(lambda: "Making a virtual environment" in read_log(stage).text, timeout_s=60)
+    hands.wait(lambda: hands.attempt(stage).progress_done, timeout_s=60)
+    client.force_login(charlie)
+    page = client.get(f"/pipelines/{pipeline.pk}/").content.decode()
+    row = page.split(f'<tr id="stage-row-{stage.pk}"')[1].split("</tr>")[0]
+    assert re.search(r'<progress max="100" value="[1-9]\d?"', row)
+    assert re.search(r">[1-9]\d? %</span>", row), "nobody knows how long a download takes: no time is told"
     assert hands.until(stage, timeout_s=120) == "failed"
 
     assert "The training environment could not be set up" in stage.error_message
     assert "Installing the installer" in stage.error_message
     assert "pip" in read_log(stage, offset=-8000).text
     assert Path(far.root, "setup/.training/venv/bin/python").exists()
+    attempt = hands.attempt(stage)
+    assert (attempt.progress_total, attempt.progress_unit, attempt.progress_pace_s) == (100, "percent", None)
+    assert attempt.progress_done is not None
+    assert 1 <= attempt.progress_done < 50
 
 
 def test_wheels_of_the_platform_are_sent_once_and_hashed(far: Host, settings: LazySettings) -> None:

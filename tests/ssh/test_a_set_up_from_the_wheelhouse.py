@@ -92,6 +92,25 @@ def test_a_host_is_set_up_whole_and_again_in_no_time(far: Host, wheelhouse: Path
     assert "100 % The training environment is ready." in again
 
 
+def test_the_first_check_of_a_host_finds_what_was_set_up_there_before(
+    make_host: MakeHost, account: sshd.Account, wheelhouse: Path, charlie: User
+) -> None:
+    """As it was added: without a root folder, which only the check learns."""
+    builders.queues(slots=4)
+    home = Path(account.home, "anneal")
+    before = hosts.check(make_host(python="", root=""))
+    assert (before.root, training.state(before).status) == (str(home), "missing")
+    try:
+        set_up_whole(charlie, before)
+        Host.objects.filter(pk=before.pk).update(name="forgotten", enabled=False)
+        anew = make_host("anew", python="", root="")
+        assert compare(anew).status == "current"
+        assert (anew.root, training.state(anew).status) == (str(home), "ready")
+        assert training.state(anew).python == f"{home}/setup/.training/venv/bin/python"
+    finally:
+        shutil.rmtree(home / "setup")
+
+
 def test_what_somebody_changed_there_is_told_and_put_right(
     far: Host, wheelhouse: Path, charlie: User, account: sshd.Account
 ) -> None:

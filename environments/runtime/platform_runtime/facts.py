@@ -1,19 +1,32 @@
 """What a machine is: processors, memory, GPUs, disk, Python. Stdlib only."""
 
 import csv
+import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
 import time
-from typing import Any
+from typing import Any, Final
 
 from platform_runtime import host, processes
 
+ASK_VERSIONS: Final = """
+import importlib.metadata, json
+found = {}
+for name in ("torch", "verl"):
+    try:
+        found[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        pass
+print(json.dumps(found))
+"""
+
 
 def facts(root: str, python: str) -> dict[str, Any]:
-    """Sizes in bytes, times in seconds. `python` is the training environment's, which need not be there.
+    """Sizes in bytes, times in seconds. `python` is the training environment's, which need not be there: absolute, or
+    below the root.
 
     Without a root it is `anneal` in the user's home.
     """
@@ -32,7 +45,7 @@ def facts(root: str, python: str) -> dict[str, Any]:
         "gpus": gpus(),
         "python": platform.python_version(),
         "python_path": sys.executable,
-        "training": training(python),
+        "training": training(os.path.join(root, python)),
         "boot_id": processes.boot_id(),
         "uptime_s": time.clock_gettime(time.CLOCK_BOOTTIME),
         "now": time.time(),
@@ -69,17 +82,30 @@ def gpus() -> list[dict[str, Any]]:
 
 
 def training(python: str) -> dict[str, str]:
-    """The versions of torch and verl in an environment, told from their files; {} where it is not one."""
-    if not python or not os.access(python, os.X_OK):
+    """The versions of torch and verl that a Python has; {} where it is none. Those of a virtual environment are told
+    from its files; a Python that keeps packages elsewhere, as a system's own does, is asked."""
+    if not os.path.isfile(python) or not os.access(python, os.X_OK):
         return {}
-    found = {"python": python}
+    found = {}
     library = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(python))), "lib")
     for version in host.listdir(library):
         for name in host.listdir(os.path.join(library, version, "site-packages")):
             package, _, rest = name.partition("-")
             if package in ("torch", "verl") and rest.endswith(".dist-info"):
                 found[package] = rest.removesuffix(".dist-info")
-    return found
+    if len(found) < 2:
+        found |= _asked(python)
+    return {"python": python, **found}
+
+
+def _asked(python: str) -> dict[str, str]:
+    try:
+        done = subprocess.run(
+            [python, "-P", "-c", ASK_VERSIONS], capture_output=True, text=True, timeout=30, check=False
+        )
+        return {str(name): str(version) for name, version in json.loads(done.stdout).items()}
+    except (OSError, subprocess.SubprocessError, ValueError, AttributeError):
+        return {}
 
 
 def _nearest(path: str) -> str:

@@ -12,12 +12,16 @@ PERIOD_S: Final = 1.0
 
 
 class Status:
-    """The status file of a run, replaced whole, at most once a second. What cannot be written stops nobody."""
+    """The status file of a run, replaced whole, at most once a second. What cannot be written stops nobody.
 
-    def __init__(self, run: RunFolder, *, unit: str, total: int | None = None) -> None:
+    `even`: its units take about as long as each other. Otherwise no pace is told, and so no time that is left.
+    """
+
+    def __init__(self, run: RunFolder, *, unit: str, total: int | None = None, even: bool = True) -> None:
         self._run = run
         self._unit = unit
         self._total = total
+        self._even = even
         self._done = 0
         self._first: tuple[int, float] | None = None
         self._next = 0.0
@@ -38,7 +42,7 @@ class Status:
         self._write("failed" if failed else "finished")
 
     def _pace_s(self) -> float | None:
-        if self._first is None or self._done <= self._first[0]:
+        if not self._even or self._first is None or self._done <= self._first[0]:
             return None
         count, at = self._first
         return (time.monotonic() - at) / (self._done - count)
