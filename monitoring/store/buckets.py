@@ -61,7 +61,7 @@ def coarser(found: Buckets, level: int) -> Buckets:
     cells, odd = found
     ends = _ends(cells["step"], level)
     if len(ends) != len(cells):
-        joined = cells[ends]
+        joined = cells.take(ends)  # numpy looks at the fields of records one by one where they are indexed
         _fold(joined, ends, cells["low"], cells["high"], cells["sum"], cells["count"])
         cells = joined
     return Buckets(cells, odd[_ends(odd["step"], level)] if len(odd) else odd)
