@@ -193,3 +193,5 @@ def test_postgresql_keeps_columns_as_they_are() -> None:
             "select attname from pg_attribute where attrelid = 'monitoring_metriccolumn'::regclass and attstorage = 'e'"
         )
         assert {name for (name,) in cursor.fetchall()} == {"coarse", "fine", "values"}
+        cursor.execute("select reloptions from pg_class where oid = 'monitoring_metriccolumn'::regclass")
+        assert cursor.fetchall() == [(["toast_tuple_target=8160"],)]
