@@ -4,9 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 
 from pipelines.models import Backtest, Job
 from pipelines.services.backtests import Asked, create, work
@@ -17,17 +15,12 @@ from tests.people import bob, program
 from tests.pipelines import builders
 from tests.pipelines.past_runs import past_run
 
+from .looks import queries
+
 pytestmark = pytest.mark.django_db
 
 EXPLODES = {"actor/kl_loss": [*[0.1] * 10, 3.0, *[6.0] * 9]}
 HEALTHY = {"actor/kl_loss": [0.1] * 20}
-
-
-@pytest.fixture
-def alice() -> Client:
-    client = Client()
-    client.force_login(world.person("alice", Role.OPERATOR))
-    return client
 
 
 @pytest.fixture
@@ -174,14 +167,6 @@ def test_a_run_is_called_good_or_bad_on_its_page(alice: Client) -> None:
     assert "judge-form" not in html
     refused = alice.post(f"{page}judge/", {"judged": "so-so"}, follow=True).content.decode()
     assert "A run is called good or bad, or neither" in refused
-
-
-def queries(client: Client, address: str) -> int:
-    with CaptureQueriesContext(
-        connection,
-    ) as seen:
-        assert client.get(address).status_code == 200
-    return len(seen)
 
 
 @pytest.mark.usefixtures("past")

@@ -16,24 +16,9 @@ from pipelines.models import Job, Recipe
 from pipelines.recipes.trainers import TRAINERS
 from pipelines.services import doctor
 from pipelines.services.create import PipelineSpec, StageSpec, build
-from platform_site.common.roles import Role
 from tests.browser import world
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def alice() -> Client:
-    client = Client()
-    client.force_login(world.person("alice", Role.OPERATOR))
-    return client
-
-
-@pytest.fixture
-def vera() -> Client:
-    client = Client()
-    client.force_login(world.person("vera", Role.VIEWER))
-    return client
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from environments.models import Host
-from platform_site.common.roles import Role
 from tests.browser import world
 
 from . import rollout_runs as by_reward
@@ -21,13 +20,6 @@ from . import rollout_runs as by_reward
 pytestmark = pytest.mark.django_db
 
 Read = Callable[..., str]
-
-
-@pytest.fixture
-def vera() -> Client:
-    client = Client()
-    client.force_login(world.person("vera", Role.VIEWER))
-    return client
 
 
 @pytest.fixture
